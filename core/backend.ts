@@ -1,0 +1,287 @@
+/**
+ * The contract between the core and a data plane. Read this first if you write a backend.
+ *
+ *   objects ──▶ core (selection, policies, families: decided once, purely) ──Change──▶ backend ──▶ kernel
+ *
+ * The core decides which endpoints each service port of *this node* may use; a backend only translates
+ * that into one data plane. A plugin module default-exports a `BackendPlugin` and imports nothing from
+ * this project at run time: take the types with `import type`, everything else arrives through `Host`.
+ *
+ * Conventions, true everywhere below:
+ * - IP addresses and CIDRs are canonical text: IPv6 compressed and lower-case (RFC 5952), CIDRs with the
+ *   host bits cleared ("10.244.0.0/16"). Two equal addresses are equal strings.
+ * - Ports are 1..65535; 0 means "none". Times are seconds unless a name says otherwise; 0 means "none".
+ * - Data handed to a backend is immutable and may be kept by reference.
+ */
+
+export type IPFamily = 'IPv4' | 'IPv6';
+export type Protocol = 'TCP' | 'UDP' | 'SCTP';
+export type TrafficPolicy = 'Cluster' | 'Local';
+
+/** The version of this contract. A plugin states the one that it was written for. */
+export const BACKEND_API_VERSION = 1;
+
+/** One address that answers for a service port. Already chosen for this node; a backend filters nothing. */
+export interface Endpoint {
+  readonly ip: string;
+  readonly port: number;
+  /** Runs on this node (its `nodeName` is ours). */
+  readonly isLocal: boolean;
+  /** False for a serving-while-terminating endpoint, listed only when no ready one exists. */
+  readonly ready: boolean;
+  /** Node and zone as the EndpointSlice gives them; "" when it does not. */
+  readonly nodeName: string;
+  readonly zone: string;
+}
+
+/**
+ * One port of one Service, in one IP family, as this node must serve it.
+ *
+ * What answers a connection:
+ * | destination                               | endpoints when policy is Cluster / Local |
+ * | clusterIP:port                            | `internalPolicy`: `cluster` / `local`     |
+ * | externalIPs, loadBalancerVIPs:port; node address:nodePort | `externalPolicy`: `cluster` / `local` |
+ *
+ * - Connections to an external destination that come from a pod of this node (see `LocalDetector`) or from
+ *   the node itself use `cluster` even when `externalPolicy` is Local.
+ * - The chosen list is empty: REJECT (TCP reset or ICMP unreachable) when `hasEndpoints` is false, else DROP.
+ * - `sourceRanges` guards `loadBalancerVIPs` only: other sources are dropped before anything else.
+ */
+export interface ServicePort {
+  /** "namespace/name:port/TCP", or "namespace/name/TCP" for an unnamed port. Unique and stable within a family. */
+  readonly key: string;
+  readonly namespace: string;
+  readonly name: string;
+  /** "" for an unnamed port. */
+  readonly portName: string;
+  readonly protocol: Protocol;
+  readonly clusterIP: string;
+  readonly port: number;
+  readonly nodePort: number;
+  readonly externalIPs: readonly string[];
+  /** status.loadBalancer.ingress addresses whose ipMode is VIP. */
+  readonly loadBalancerVIPs: readonly string[];
+  /** CIDRs that may reach `loadBalancerVIPs`; empty = everyone. The VIPs themselves are included where the node may. */
+  readonly sourceRanges: readonly string[];
+  readonly internalPolicy: TrafficPolicy;
+  readonly externalPolicy: TrafficPolicy;
+  /** ClientIP session affinity: seconds a client keeps its endpoint after its last new connection; 0 = no affinity. */
+  readonly affinitySeconds: number;
+  /** The Service's healthCheckNodePort: must be reachable on the node; the core answers on it. 0 = none. */
+  readonly healthCheckNodePort: number;
+  /** Endpoints for policy Cluster, in byte order of "ip:port". Empty too when no destination uses it. */
+  readonly cluster: readonly Endpoint[];
+  /** Endpoints of this node, for policy Local; same order. Empty too when no destination uses it. */
+  readonly local: readonly Endpoint[];
+  /** Something usable exists anywhere, even if neither list may use it: tells REJECT (false) from DROP (true). */
+  readonly hasEndpoints: boolean;
+  /** The Service's `kube-proxy.io/*` annotations, for settings of a backend's own. */
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/** How connections from this node's pods are told from all others. `none`: they cannot be told. */
+export type LocalDetector =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'cidr'; readonly cidr: string }
+  | { readonly kind: 'interface'; readonly name: string }
+  | { readonly kind: 'interfacePrefix'; readonly prefix: string };
+
+/**
+ * The node addresses that answer on node ports.
+ * `all`: every address that is local to this host, except loopback, which is included only if `loopback` says so
+ * (all of 127.0.0.0/8; never ::1). `list`: exactly these addresses, loopback already included or left out.
+ */
+export type NodePortAddresses =
+  | { readonly match: 'all'; readonly loopback: boolean }
+  | { readonly match: 'list'; readonly addresses: readonly string[] };
+
+/** This node, as one IP family sees it. Travels with every change; compare with the last to find what moved. */
+export interface NodeView {
+  readonly name: string;
+  readonly zone: string;
+  /** The node's own addresses of this family from its Node object or --bind-address, primary first; may be empty. */
+  readonly nodeIPs: readonly string[];
+  /** Every address of this family on the host's interfaces, loopback included, sorted. */
+  readonly addresses: readonly string[];
+  readonly nodePortAddresses: NodePortAddresses;
+  readonly localDetector: LocalDetector;
+  /** Masquerade everything sent to a clusterIP, whoever the source. */
+  readonly masqueradeAll: boolean;
+  /** CIDRs from which ClusterIPs are allocated; empty when unknown. */
+  readonly serviceCIDRs: readonly string[];
+  /** nf_conntrack_tcp_be_liberal is on: packets that conntrack calls INVALID must not be dropped. */
+  readonly tcpBeLiberal: boolean;
+}
+
+/**
+ * What to make true, for one family.
+ * `full`: `upsert` is everything that must exist; anything else of ours must go; `remove` is empty.
+ * Otherwise only what changed since the last successful sync of this family: `upsert` holds each new or changed
+ * service port whole, `remove` the keys that are gone. `node` may differ from the last one in both cases.
+ */
+export interface Change {
+  readonly family: IPFamily;
+  readonly full: boolean;
+  readonly node: NodeView;
+  readonly upsert: readonly ServicePort[];
+  readonly remove: readonly string[];
+}
+
+/** What a sync did, for logs and metrics. */
+export interface SyncReport {
+  /** Rules, elements or servers written or deleted by this sync. 0: the data plane was right already. */
+  readonly operations: number;
+  /** Bytes handed to the kernel or to a tool. */
+  readonly bytes: number;
+  /** Sizes worth a gauge, by name, for example { nat_rules: 1200 }. */
+  readonly totals?: Readonly<Record<string, number>>;
+}
+
+export interface Backend {
+  /** Families that this backend can program on this host; the core syncs no other. */
+  readonly families: readonly IPFamily[];
+  /**
+   * Make the data plane equal to the state described. The core calls it for one family at a time and never
+   * again for that family before it settled. MUST be atomic where the kernel allows it. MUST throw when any part
+   * was not applied: the core reports it, retries, and makes the next change of this family full.
+   */
+  sync(change: Change): Promise<SyncReport>;
+  /**
+   * Remove everything this backend ever made on this host, and nothing else. Works without a prior sync (after a
+   * crash, or what another version left). MUST throw if something of ours could not be removed.
+   */
+  cleanup(): Promise<void>;
+  /** Stop timers, listeners and children. The data plane stays as it is: rules outlive the process. */
+  close(): Promise<void>;
+}
+
+/** What a plugin module default-exports. */
+export interface BackendPlugin {
+  /** As in --backend=NAME: lower-case letters, digits and dashes. */
+  readonly name: string;
+  readonly apiVersion: typeof BACKEND_API_VERSION;
+  /** One line for `kube-proxy plugins` and --help. */
+  readonly summary: string;
+  /**
+   * Probe, by trying, what this host supports, and return a backend; throw an error that names what is missing and
+   * the remedy. Changes nothing that outlives the call. `options` is the plugin's own configuration: validate it.
+   */
+  create(host: Host, options: Readonly<Record<string, unknown>>): Promise<Backend>;
+  /**
+   * Optional: print exactly what a first sync of these full changes writes on an empty host. Pure: no I/O and no
+   * privilege; one change per family. Used by `kube-proxy render` and by golden tests.
+   */
+  render?(changes: readonly Change[], options: Readonly<Record<string, unknown>>): string;
+}
+
+// Optional abilities: a backend that has one simply implements it; the core tests for the method.
+
+/** The backend can tell cheaply whether what it committed is still in place (someone may flush it). */
+export interface SelfChecking {
+  /** Called every few seconds between syncs, never during one. `intact: false` makes the next sync full, at once. */
+  check(family: IPFamily): Promise<{ readonly intact: true } | { readonly intact: false; readonly reason: string }>;
+}
+
+/** The backend has parts that can fail between syncs (listeners, a child process). */
+export interface HealthReporting {
+  health(): { readonly healthy: true } | { readonly healthy: false; readonly reason: string };
+}
+
+/** The backend can show what it believes to be committed, as text an operator can read. */
+export interface Inspectable {
+  dump(): Promise<string>;
+}
+
+/** A connection's first packet, as a question. */
+export interface Packet {
+  readonly family: IPFamily;
+  readonly protocol: Protocol;
+  readonly sourceIP: string;
+  /** Where it enters: sent by this host itself, by a pod of this node, or from elsewhere. */
+  readonly origin: 'node' | 'pod' | 'outside';
+  /** Input interface, for detectors that look at it; "" when unknown or sent by the host. */
+  readonly inputInterface: string;
+  readonly destinationIP: string;
+  readonly destinationPort: number;
+}
+
+/** The backend can say, step by step, what its data plane does with a packet. */
+export interface Explainable {
+  explain(packet: Packet): Promise<readonly string[]>;
+}
+
+/** What the core gives a plugin. All I/O of a plugin goes through it, so that tests can replace it. */
+export interface Host {
+  readonly log: Logger;
+  /** Run a program, without a shell. Resolves whatever its exit status is; rejects only if it cannot be started. */
+  exec(command: string, args: readonly string[], options?: ExecOptions): Promise<ExecResult>;
+  readonly sysctl: Sysctl;
+  readonly netlink: Netlink;
+  readonly clock: Clock;
+  /** Aborted when the process shuts down. */
+  readonly signal: AbortSignal;
+  /** Ask for a full sync soon, for example because something else removed our rules. */
+  requestFullSync(reason: string): void;
+}
+
+export interface ExecOptions {
+  readonly stdin?: string | Uint8Array;
+  /** Milliseconds after which the program is ended; the result then has `timedOut: true`. Default: no limit. */
+  readonly timeoutMs?: number;
+}
+
+export interface ExecResult {
+  /** Exit status; -1 when ended by a signal. */
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly timedOut: boolean;
+}
+
+/** Kernel parameters, named as in sysctl(8) with slashes: "net/ipv4/conf/all/route_localnet". */
+export interface Sysctl {
+  /** The value without its line end; undefined when the parameter does not exist. */
+  read(name: string): string | undefined;
+  /** Read, compare, and write only if different, so that a read-only /proc/sys with the right values suffices. */
+  ensure(name: string, value: string): void;
+}
+
+/** Kernel interfaces spoken directly. Each opens its socket at first use and throws if the kernel lacks it. */
+export interface Netlink {
+  ipset(): IPSets;
+}
+
+/** The kernel's IP sets (nfnetlink subsystem ipset), without the `ipset` tool. */
+export interface IPSets {
+  /** Create a `hash:ip` set with per-element timeouts. Succeeds if the same set exists. At most 31 bytes of name. */
+  createHashIP(set: {
+    readonly name: string;
+    readonly family: IPFamily;
+    /** Default seconds until an element expires; at most 2147483. */
+    readonly timeoutSeconds: number;
+    readonly maxElements: number;
+  }): void;
+  /** Succeeds if the set does not exist; throws if a rule still refers to it. */
+  destroy(name: string): void;
+  /** Names of all sets of this network namespace. */
+  names(): readonly string[];
+}
+
+export interface Clock {
+  /** Monotonic milliseconds; only differences mean anything. */
+  now(): number;
+  /** Call back once after `milliseconds`; the returned function cancels. Does not keep the process alive. */
+  after(milliseconds: number, callback: () => void): () => void;
+}
+
+/** Structured log. Messages are constant sentences; what varies goes into `values`. */
+export interface Logger {
+  error(message: string, values?: LogValues): void;
+  warn(message: string, values?: LogValues): void;
+  info(message: string, values?: LogValues): void;
+  /** Shown from -v=LEVEL on. */
+  verbose(level: number, message: string, values?: LogValues): void;
+  /** Is -v at least LEVEL? For messages that are costly to build. */
+  enabled(level: number): boolean;
+}
+export type LogValues = Readonly<Record<string, unknown>>;

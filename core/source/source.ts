@@ -1,0 +1,22 @@
+/**
+ * Where objects come from. A source parses what it reads (core/model/parse-*.ts) and hands each object to the sink;
+ * it may deliver an object again unchanged, and delete one that never came.
+ */
+import type { EndpointSlice, Node, Service } from '../model/objects.ts';
+
+export interface ObjectSink {
+  upsertService(service: Service): void;
+  deleteService(namespace: string, name: string): void;
+  upsertEndpointSlice(slice: EndpointSlice): void;
+  deleteEndpointSlice(namespace: string, name: string): void;
+  upsertNode(node: Node): void;
+  deleteNode(name: string): void;
+  /** The first complete state has been delivered; nothing is programmed before that. */
+  synced(): void;
+}
+
+export interface Source {
+  /** Begin delivering. Rejects only if the source can never work (for example its path does not exist). */
+  start(sink: ObjectSink): Promise<void>;
+  stop(): Promise<void>;
+}
