@@ -263,8 +263,18 @@ export interface IPSets {
   }): void;
   /** Succeeds if the set does not exist; throws if a rule still refers to it. */
   destroy(name: string): void;
+  /** Empty a set, keeping it. */
+  flush(name: string): void;
   /** Names of all sets of this network namespace. */
   names(): readonly string[];
+  /** Elements of a `hash:ip` set, in no order; throws if it does not exist. */
+  members(name: string): readonly IPSetMember[];
+}
+
+export interface IPSetMember {
+  readonly ip: string;
+  /** Seconds until it expires; 0 = never. */
+  readonly remainingSeconds: number;
 }
 
 export interface Clock {

@@ -7,7 +7,7 @@ import type { IPFamily, Protocol, TrafficPolicy } from '../backend.ts';
 export interface Service {
   readonly namespace: string;
   readonly name: string;
-  /** Families in which this node serves it; empty for headless and ExternalName Services. */
+  /** Families in which it has a cluster IP; those it has none of are not served. */
   readonly families: Readonly<Partial<Record<IPFamily, ServiceAddresses>>>;
   readonly ports: readonly ServicePortSpec[];
   readonly internalPolicy: TrafficPolicy;
@@ -78,7 +78,10 @@ export interface Node {
   readonly podCIDRs: readonly string[];
 }
 
-/** What parsing an object gave. `value` is undefined when the object is not ours to serve. */
+/**
+ * What parsing an object gave. `value` is undefined when there is nothing of it to serve: silently when it is not ours
+ * (a headless Service, say), with a problem when it makes no sense. What it was before is to be forgotten either way.
+ */
 export interface Parsed<T> {
   readonly value: T | undefined;
   /** Faults that were stepped over, each naming the field and what was done; for the log. */

@@ -1,0 +1,123 @@
+/**
+ * What --help prints, made from the tables of flags and backends: 100 columns, flags grouped and aligned.
+ */
+import type { Command } from '../config/command-line.ts';
+import { FLAG_GROUPS, FLAG_LIST, type Flag, type FlagGroup, type FlagName } from '../config/flags.ts';
+import { BUILT_IN } from './backends.ts';
+
+const COLUMNS = 100;
+/** Where the explanation of a flag begins; a longer flag has its explanation on the next line. */
+const HELP_COLUMN = 34;
+
+interface Topic {
+  readonly usage: string;
+  readonly about: string;
+  readonly groups: readonly FlagGroup[];
+  readonly examples: readonly (readonly [command: string, what: string])[];
+}
+
+const RUN: Topic = {
+  usage: 'kube-proxy [FLAGS]',
+  about: 'Serves the Services of a Kubernetes cluster on this node: programs one data plane and keeps it so.',
+  groups: Object.keys(FLAG_GROUPS).filter((group): group is FlagGroup => group !== 'render'),
+  examples: [
+    ['kube-proxy --manifests /etc/services --cluster-cidr 10.244.0.0/16', 'serve what a folder of manifests says'],
+    ['kube-proxy --manifests web.yaml --backend dry-run', 'change nothing, say what would be served'],
+    ['kube-proxy render --manifests web.yaml --family IPv4 | less', 'read the rules, on any machine, as any user'],
+  ],
+};
+
+const TOPICS: Readonly<Record<Command, Topic>> = {
+  run: RUN,
+  help: RUN,
+  render: {
+    usage: 'kube-proxy render --manifests PATH [FLAGS]',
+    about:
+      'Prints what a first sync would write on an empty host. Reads manifests and nothing of this machine, needs no ' +
+      'privilege and changes nothing. The node is --hostname-override, else the only Node of the manifests.',
+    groups: ['source', 'backend', 'node', 'traffic', 'log', 'render'],
+    examples: [
+      ['kube-proxy render --manifests web.yaml', 'the rules of both IP families'],
+      ['kube-proxy render --manifests web.yaml --backend dry-run', 'the same as one line for each service port'],
+      ['kube-proxy render --manifests web.yaml --node-addresses 192.168.0.10', 'as on a node with this address'],
+    ],
+  },
+  cleanup: {
+    usage: 'kube-proxy cleanup',
+    about:
+      'Removes everything that any built-in backend ever made on this host, and nothing else. Rules outlive ' +
+      'kube-proxy on purpose; this is the way to be rid of them. Status 1 if anything could not be removed.',
+    groups: ['log'],
+    examples: [
+      ['kube-proxy cleanup', 'after the last kube-proxy of this node has ended'],
+      ['kube-proxy --cleanup', 'the same, as other kube-proxies spell it'],
+      ['kube-proxy cleanup -v 4', 'with stack traces of what failed'],
+    ],
+  },
+  version: {
+    usage: 'kube-proxy version',
+    about: 'Prints the version and exits.',
+    groups: [],
+    examples: [],
+  },
+};
+
+const COMMAND_LIST: readonly (readonly [string, string])[] = [
+  ['kube-proxy', 'keep running and serve (this is the daemon)'],
+  ['kube-proxy render', 'print the rules for given manifests, offline'],
+  ['kube-proxy cleanup', 'remove everything kube-proxy made on this host'],
+  ['kube-proxy version', 'print the version'],
+  ['kube-proxy help [COMMAND]', 'print this, or more on one command'],
+];
+
+export function helpText(command: Command): string {
+  const topic = TOPICS[command];
+  const lines = [`Usage: ${topic.usage}`, '', ...wrap(topic.about, COLUMNS)];
+  const isMain = topic === RUN;
+  if (isMain) {
+    lines.push('', 'Commands', ...COMMAND_LIST.flatMap(([name, what]) => entry(name, what)));
+    lines.push('', 'Backends', ...BUILT_IN.flatMap(({ name, summary }) => entry(name, summary)));
+  }
+  for (const group of topic.groups) {
+    const flags = FLAG_LIST.filter(([, flag]) => flag.group === group);
+    lines.push('', FLAG_GROUPS[group], ...flags.flatMap(([name, flag]) => flagLines(name, flag)));
+  }
+  if (topic.examples.length > 0) {
+    lines.push('', 'Examples');
+    for (const [example, what] of topic.examples) lines.push(`  # ${what}`, `  ${example}`);
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function flagLines(name: FlagName, flag: Flag<unknown>): readonly string[] {
+  const spellings =
+    name.length === 1 ? [`-${name}, --${name}`] : [flag.short ? `-${flag.short}, --${name}` : `--${name}`];
+  if (flag.alias) spellings.push(`--${flag.alias}`);
+  const head = `${spellings.join(', ')}${flag.kind.placeholder ? ` ${flag.kind.placeholder}` : ''}`;
+  const byDefault = flag.default === '' || flag.default === 'false' ? '' : ` (default ${flag.default})`;
+  return entry(head, flag.help + byDefault);
+}
+
+/** Two columns; the second goes on below itself. */
+function entry(name: string, what: string): readonly string[] {
+  const indent = ' '.repeat(HELP_COLUMN);
+  const lines = wrap(what, COLUMNS - HELP_COLUMN).map((line) => indent + line);
+  const head = `  ${name}`;
+  if (head.length + 2 > HELP_COLUMN) return [head, ...lines];
+  return [head.padEnd(HELP_COLUMN) + lines[0]!.trimStart(), ...lines.slice(1)];
+}
+
+/** Words in lines of at most `columns`. */
+function wrap(text: string, columns: number): readonly string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > columns) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
+}

@@ -1,0 +1,173 @@
+/**
+ * The command line: words in, typed flag values and a command out, with every fault of it collected.
+ *
+ *   kube-proxy [COMMAND [TOPIC]] [--flag value | --flag=value | --bool | -v 2 | -v2]…
+ *
+ * Spelling is Go's (pflag): a boolean takes its value only after "=", every other flag also from the next word.
+ */
+import { parseArgs } from 'node:util';
+import { FLAG_LIST, FLAGS, type Flag, type FlagName, type FlagValues } from './flags.ts';
+
+/** `run` is the daemon: no command word at all. */
+export type Command = 'run' | 'render' | 'cleanup' | 'version' | 'help';
+export const COMMANDS: readonly Exclude<Command, 'run'>[] = ['render', 'cleanup', 'version', 'help'];
+
+/** One thing that is wrong, and where: "--cluster-cidr", or "" for the command line itself. */
+export interface Fault {
+  readonly where: string;
+  readonly what: string;
+}
+
+export interface CommandLine {
+  readonly command: Command;
+  /** What `help` is asked about: `run` for kube-proxy itself. */
+  readonly topic: Command;
+  /** Complete: where a flag is absent or faulty, its default. */
+  readonly values: FlagValues;
+  /** The flags that appear on the command line, by their main name. */
+  readonly given: ReadonlySet<FlagName>;
+  readonly faults: readonly Fault[];
+}
+
+const byName = new Map<string, readonly [FlagName, Flag<unknown>]>();
+for (const entry of FLAG_LIST) {
+  byName.set(entry[0], entry);
+  if (entry[1].alias) byName.set(entry[1].alias, entry);
+}
+
+export function parseCommandLine(argv: readonly string[]): CommandLine {
+  const faults: Fault[] = [];
+  const words: string[] = [];
+  const read = new Map<FlagName, { readonly as: string; readonly text: string; readonly value: unknown }>();
+
+  const tokens = tokenize(argv);
+  for (const [at, token] of tokens.entries()) {
+    if (token.kind === 'positional') {
+      // The value of an unknown flag cannot be told from a stray word; the flag has been complained about already.
+      const before = tokens[at - 1];
+      if (before?.kind === 'option' && !byName.has(before.name) && before.value === undefined) continue;
+      words.push(token.value);
+    }
+    if (token.kind !== 'option') continue;
+
+    const entry = byName.get(token.name);
+    const where = token.rawName;
+    if (!entry) {
+      const near = nearest(token.name, [...byName.keys()]);
+      faults.push({ where, what: `unknown flag${near ? `; did you mean --${near}?` : '; see kube-proxy --help'}` });
+      continue;
+    }
+    const [name, { kind }] = entry;
+    const text = token.value ?? kind.bare;
+    if (text === undefined) {
+      faults.push({ where, what: `needs a value: ${where}=${kind.placeholder}` });
+      continue;
+    }
+    const parsed = kind.parse(text);
+    for (const what of parsed.faults) faults.push({ where, what });
+    if (parsed.faults.length > 0) continue;
+
+    const earlier = read.get(name);
+    if (earlier && earlier.as !== token.name && earlier.text !== text) {
+      faults.push({ where, what: `"${text}" contradicts --${earlier.as}="${earlier.text}"; they are the same flag` });
+    }
+    const value = earlier && kind.join ? kind.join(earlier.value, parsed.value) : parsed.value;
+    read.set(name, { as: token.name, text, value });
+  }
+
+  const values = Object.fromEntries(
+    FLAG_LIST.map(([name, flag]) => [name, (read.get(name) ?? flag.kind.parse(flag.default)).value]),
+  ) as FlagValues;
+  const chosen = commandOf(words, values);
+  faults.push(...chosen.faults);
+  for (const [name, flag] of FLAG_LIST) {
+    if (flag.only && flag.only !== chosen.command && read.has(name) && chosen.command !== 'help') {
+      faults.push({ where: `--${name}`, what: `is for kube-proxy ${flag.only} only` });
+    }
+  }
+  return { command: chosen.command, topic: chosen.topic, values, given: new Set(read.keys()), faults };
+}
+
+function tokenize(argv: readonly string[]) {
+  const options: Record<string, { type: 'string' | 'boolean'; short?: string }> = {};
+  for (const [name, { kind, short }] of FLAG_LIST) {
+    options[name] = { type: kind.bare === undefined ? 'string' : 'boolean', ...(short ? { short } : {}) };
+  }
+  options[FLAGS.backend.alias ?? 'backend'] = { type: 'string' };
+  const { tokens } = parseArgs({ args: [...argv], options, strict: false, tokens: true, allowPositionals: true });
+  // pflag also takes "-v=2", which parseArgs reads as -v with the value "=2".
+  return tokens.map((token) =>
+    token.kind === 'option' && !token.rawName.startsWith('--') && token.inlineValue && token.value?.startsWith('=')
+      ? { ...token, value: token.value.slice(1) }
+      : token,
+  );
+}
+
+function commandOf(words: readonly string[], values: FlagValues): Pick<CommandLine, 'command' | 'topic' | 'faults'> {
+  const faults: Fault[] = [];
+  const complain = (what: string): void => void faults.push({ where: '', what });
+  const isCommand = (word: string): word is Exclude<Command, 'run'> => COMMANDS.some((each) => each === word);
+
+  const [word, ...rest] = words;
+  let command: Command = 'run';
+  let topic: Command = 'run';
+  if (word !== undefined) {
+    if (isCommand(word)) {
+      command = word;
+    } else {
+      const near = nearest(word, COMMANDS);
+      complain(
+        `unknown command "${word}"; ${near ? `did you mean ${near}?` : `there are ${COMMANDS.join(', ')}`}` +
+          (word === 'true' || word === 'false' ? ` (the value of a boolean flag follows "=": --flag=${word})` : ''),
+      );
+    }
+  }
+  if (command === 'help' && rest[0] !== undefined) {
+    const about = rest.shift()!;
+    if (isCommand(about)) topic = about;
+    else complain(`no help on "${about}"; there are ${COMMANDS.join(', ')}`);
+  }
+  for (const extra of rest) complain(`unexpected argument "${extra}"`);
+
+  for (const flag of ['cleanup', 'version'] as const) {
+    if (!values[flag] || command === flag || command === 'help') continue;
+    if (command === 'run') command = flag;
+    else faults.push({ where: `--${flag}`, what: `cannot be combined with the command ${command}` });
+  }
+  if (values.help && command !== 'help') {
+    topic = command;
+    command = 'help';
+  }
+  return { command, topic, faults };
+}
+
+/** The known name that `given` is most likely a misspelling of, if any is near enough. */
+export function nearest(given: string, known: readonly string[]): string | undefined {
+  const wanted = given.toLowerCase().replaceAll('_', '-');
+  let best: string | undefined;
+  let bestDistance = Math.max(2, Math.floor(wanted.length / 4)) + 1;
+  for (const name of known) {
+    if (name.length < 2) continue;
+    const distance = editDistance(wanted, name);
+    // Better than any count of typing slips: the beginning of a long name, as in --nodeport.
+    const effective = wanted.length >= 4 && name.startsWith(wanted) ? 1 : distance;
+    if (effective < bestDistance && effective < wanted.length) {
+      best = name;
+      bestDistance = effective;
+    }
+  }
+  return best;
+}
+
+/** Levenshtein's distance: single characters put in, left out or replaced. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next[j] = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1));
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}

@@ -1,0 +1,54 @@
+/**
+ * A Node object → what the proxy of that node reads of it: addresses, zone and pod CIDRs.
+ */
+import { parseCIDR, parseIP } from './ip.ts';
+import type { Node, Parsed } from './objects.ts';
+import { isObject, type RawObject, readEnvelope, readList, readMap, readText, show } from './raw-object.ts';
+
+const ZONE_LABEL = 'topology.kubernetes.io/zone';
+
+export function parseNode(raw: unknown): Parsed<Node> {
+  const problems: string[] = [];
+  const envelope = readEnvelope(raw, 'Node', problems);
+  if (envelope === undefined) return { value: undefined, problems };
+  const spec = readMap(envelope.raw.spec, 'spec', problems);
+  const status = readMap(envelope.raw.status, 'status', problems);
+  const zone = readText(envelope.labels[ZONE_LABEL], `metadata.labels["${ZONE_LABEL}"]`, problems);
+  const ips = readAddresses(status, problems);
+  const podCIDRs = readPodCIDRs(spec, problems);
+  return { value: { name: envelope.name, zone, ips, podCIDRs }, problems };
+}
+
+/** InternalIPs before ExternalIPs: the first one is the address other nodes know this one by. */
+function readAddresses(status: RawObject, problems: string[]): readonly string[] {
+  const internal: string[] = [];
+  const external: string[] = [];
+  readList(status.addresses, 'status.addresses', problems).forEach((entry, index) => {
+    const field = `status.addresses[${index}]`;
+    if (!isObject(entry)) {
+      problems.push(`${field}: ${show(entry)} is not an object; ignored`);
+      return;
+    }
+    if (entry.type !== 'InternalIP' && entry.type !== 'ExternalIP') return;
+    const parsed = typeof entry.address === 'string' ? parseIP(entry.address) : undefined;
+    if (parsed === undefined) problems.push(`${field}.address: ${show(entry.address)} is not an IP address; ignored`);
+    else (entry.type === 'InternalIP' ? internal : external).push(parsed.ip);
+  });
+  return [...new Set([...internal, ...external])];
+}
+
+function readPodCIDRs(spec: RawObject, problems: string[]): readonly string[] {
+  const cidrs: string[] = [];
+  const add = (value: unknown, field: string): void => {
+    if (value === '') return;
+    const parsed = typeof value === 'string' ? parseCIDR(value) : undefined;
+    if (parsed === undefined) problems.push(`${field}: ${show(value)} is not a CIDR; ignored`);
+    else if (!cidrs.includes(parsed.cidr)) cidrs.push(parsed.cidr);
+  };
+  const list = readList(spec.podCIDRs, 'spec.podCIDRs', problems);
+  list.forEach((value, index) => {
+    add(value, `spec.podCIDRs[${index}]`);
+  });
+  if (list.length === 0 && spec.podCIDR !== undefined && spec.podCIDR !== null) add(spec.podCIDR, 'spec.podCIDR');
+  return cidrs;
+}

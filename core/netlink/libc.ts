@@ -1,0 +1,32 @@
+/**
+ * The five C functions that Node lacks for netlink, called through koffi. Everything else on the socket is plain
+ * fs.readSync and fs.writeSync on its descriptor, so FFI is out of the way once a socket is open.
+ */
+import { loadKoffi } from './load-koffi.ts';
+
+/** Each returns -1 on failure; `errno` then tells why. */
+export interface Libc {
+  socket(family: number, type: number, protocol: number): number;
+  setsockopt(descriptor: number, level: number, option: number, value: Uint8Array, length: number): number;
+  bind(descriptor: number, address: Uint8Array, length: number): number;
+  connect(descriptor: number, address: Uint8Array, length: number): number;
+  errno(): number;
+}
+
+let libc: Libc | undefined;
+
+/** Loads koffi (about 8 MB of memory) at the first call. */
+export function loadLibc(): Libc {
+  if (libc !== undefined) return libc;
+  const koffi = loadKoffi();
+  // null: what the running program has loaded already, which includes its libc, whatever that is called.
+  const program = koffi.load(null);
+  libc = {
+    socket: program.func('int socket(int family, int type, int protocol)'),
+    setsockopt: program.func('int setsockopt(int fd, int level, int option, const void *value, uint32_t length)'),
+    bind: program.func('int bind(int fd, const void *address, uint32_t length)'),
+    connect: program.func('int connect(int fd, const void *address, uint32_t length)'),
+    errno: koffi.errno,
+  };
+  return libc;
+}

@@ -1,0 +1,307 @@
+/**
+ * Keeps one IP family's data plane equal to the objects. IPv4 and IPv6 each have one and never wait for another.
+ *
+ *   store dirty ─┐                                     ┌─ done:   sent = change.node, health true, check armed
+ *   node moved ──┼─▶ runner ─▶ attempt ─▶ driver.sync ─┼─ failed: next is full, health false, retried 1 s … 30 s
+ *   full wanted ─┘                                     └─ late:   as failed, and no new call before it came back
+ *         ▲
+ *         ├── every hour
+ *         ├── check() says that something of ours is gone: at once
+ *         └── the backend asked (Host.requestFullSync)
+ *
+ * Nothing is lost by a failure: the resolver keeps what it resolved, and the next change carries all of it.
+ */
+import type { Change, Clock, IPFamily, Logger, NodeView, SyncReport } from '../backend.ts';
+import type { ResolveNode } from '../model/resolve.ts';
+import { describeError } from './describe-error.ts';
+import type { Driver } from './driver.ts';
+import type { Resolver } from './resolver.ts';
+import { exponentialBackoff, startRunner } from './runner.ts';
+import { same } from './same.ts';
+import type { Store } from './store.ts';
+
+export interface FamilySyncOptions {
+  readonly family: IPFamily;
+  readonly store: Store;
+  readonly resolver: Resolver;
+  readonly driver: Driver;
+  /** This node as it is now; may throw. */
+  readonly view: () => NodeView;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly minSyncIntervalMs: number;
+  readonly fullSyncIntervalMs: number;
+  readonly checkIntervalMs: number;
+  readonly onSync: (event: SyncEvent) => void;
+  /** Called after every attempt, when busy() may have become false. */
+  readonly onIdle: () => void;
+}
+
+/** A sync that succeeded, for metrics and for those who wait for the first. */
+export interface SyncEvent {
+  readonly family: IPFamily;
+  readonly full: boolean;
+  readonly upserted: number;
+  readonly removed: number;
+  /** Service ports of the family after it. */
+  readonly servicePorts: number;
+  readonly report: SyncReport;
+  readonly durationMs: number;
+}
+
+/** Instants are milliseconds of the injected clock; undefined = never. */
+export interface FamilyHealth {
+  /** The last sync succeeded (there was one). */
+  readonly healthy: boolean;
+  readonly lastSyncAt: number | undefined;
+  /** Why the last sync failed; undefined when it did not. */
+  readonly lastError: string | undefined;
+  /** Since when something waits to be programmed; undefined when nothing does. */
+  readonly pendingSince: number | undefined;
+  readonly servicePorts: number;
+}
+
+export interface FamilySync {
+  /** Something became dirty. */
+  wake(): void;
+  /** The node may look different now; costs nothing when it does not. */
+  nodeChanged(): void;
+  requestFull(reason: string): void;
+  busy(): boolean;
+  health(): FamilyHealth;
+  stop(): Promise<void>;
+}
+
+const FIRST_RETRY_MS = 1_000;
+const LONGEST_RETRY_MS = 30_000;
+/** A check may use one hundredth of the time. */
+const CHECK_SHARE = 100;
+
+export function startFamilySync(options: FamilySyncOptions): FamilySync {
+  const { family, store, resolver, driver, clock, log, checkIntervalMs, fullSyncIntervalMs } = options;
+  /** Why the next change must be full; undefined: it need not. Nothing was ever programmed yet, so the first is. */
+  let fullReason: string | undefined = 'first sync';
+  let view: NodeView | undefined;
+  /** The node as the last successful sync had it, and as the last resolution did. */
+  let sentView: NodeView | undefined;
+  let resolvedFor: ResolveNode | undefined;
+  let pendingSince: number | undefined;
+  let inFlightSince: number | undefined;
+  let lastSyncAt: number | undefined;
+  let lastError: string | undefined;
+  let lastReportProblem: string | undefined;
+  let lastCheckProblem: string | undefined;
+  /** A sync or check beyond its deadline that has not come back. */
+  let overdueSync = false;
+  let overdueCheck = false;
+  /** Once armed, checks go on by themselves: frequent syncs must not push them away. */
+  let checksArmed = false;
+  let attempting = false;
+  let checking: Promise<void> | undefined;
+  let stopped = false;
+  let cancelPeriodic = (): void => {};
+  let cancelCheck = (): void => {};
+
+  const runner = startRunner({
+    clock,
+    minIntervalMs: options.minSyncIntervalMs,
+    maxIntervalMs: fullSyncIntervalMs,
+    retryMs: exponentialBackoff(FIRST_RETRY_MS, LONGEST_RETRY_MS),
+    job: async () => {
+      attempting = true;
+      try {
+        return await attempt();
+      } catch (error) {
+        // What was taken as dirty may not have been looked at: look at everything.
+        resolvedFor = undefined;
+        return failed(`internal error before the sync of ${family}: ${describeError(error)}`);
+      } finally {
+        attempting = false;
+        inFlightSince = undefined;
+      }
+    },
+    onEnd: options.onIdle,
+  });
+
+  async function attempt(): Promise<boolean> {
+    if (overdueSync) return false;
+    await checking;
+    const reason = fullReason;
+    inFlightSince = pendingSince;
+    pendingSince = undefined;
+    const change = nextChange();
+    if (!change) return true;
+    fullReason = undefined;
+    inFlightSince ??= clock.now();
+
+    const outcome = await driver.sync(change);
+    if (outcome.kind === 'done') {
+      succeeded(change, outcome.value.report, outcome.durationMs, reason, outcome.value.reportProblem);
+      return true;
+    }
+    if (outcome.kind === 'late') {
+      overdueSync = true;
+      void outcome.settled.then(() => {
+        overdueSync = false;
+        log.info('The overdue sync has ended; syncing again, in full', { backend: driver.name, family });
+        runner.retryNow();
+      });
+    }
+    return failed(outcome.error);
+  }
+
+  /** What the backend must be told now; undefined when it knows all. */
+  function nextChange(): Change | undefined {
+    view ??= options.view();
+    const node = view;
+    const facts: ResolveNode = { family, name: node.name, zone: node.zone, nodeIPs: node.nodeIPs };
+    const dirty = store.takeDirty(family);
+    const delta = same(facts, resolvedFor) ? resolver.update(dirty, facts) : resolver.updateAll(facts);
+    resolvedFor = facts;
+    if (fullReason !== undefined) return { family, full: true, node, upsert: resolver.all(), remove: [] };
+    if (delta.upsert.length === 0 && delta.remove.length === 0 && node === sentView) return undefined;
+    return { family, full: false, node, upsert: delta.upsert, remove: delta.remove };
+  }
+
+  function succeeded(
+    change: Change,
+    report: SyncReport,
+    durationMs: number,
+    reason: string | undefined,
+    reportProblem: string | undefined,
+  ): void {
+    sentView = change.node;
+    lastSyncAt = clock.now();
+    lastError = undefined;
+    const values = {
+      backend: driver.name,
+      family,
+      sync: change.full ? 'full' : 'partial',
+      ...(reason !== undefined && change.full ? { reason } : {}),
+      upserted: change.upsert.length,
+      removed: change.remove.length,
+      operations: report.operations,
+      bytes: report.bytes,
+      durationMs: Math.round(durationMs * 10) / 10,
+    };
+    const partialMoved = !change.full && change.upsert.length + change.remove.length > 0;
+    if (report.operations > 0 || partialMoved) log.info('Synced', values);
+    else log.verbose(2, 'Synced; nothing had to change', values);
+    if (reportProblem !== undefined && reportProblem !== lastReportProblem) {
+      log.warn('The backend synced but its report is wrong', { backend: driver.name, family, problem: reportProblem });
+    }
+    lastReportProblem = reportProblem;
+    if (change.full) {
+      cancelPeriodic();
+      cancelPeriodic = clock.after(fullSyncIntervalMs, () => requestFull('periodic'));
+    }
+    if (!checksArmed) armCheck(checkIntervalMs);
+    options.onSync({
+      family,
+      full: change.full,
+      upserted: change.upsert.length,
+      removed: change.remove.length,
+      servicePorts: resolver.count(),
+      report,
+      durationMs,
+    });
+  }
+
+  function failed(error: string): false {
+    fullReason ??= 'the last sync failed';
+    lastError = error;
+    pendingSince = inFlightSince ?? pendingSince ?? clock.now();
+    log.error('Sync failed; it will be tried again, in full', { backend: driver.name, family, error });
+    return false;
+  }
+
+  function requestFull(reason: string): void {
+    fullReason ??= reason;
+    wake();
+  }
+
+  function wake(): void {
+    if (stopped || !store.isSynced()) return;
+    pendingSince ??= clock.now();
+    runner.run();
+  }
+
+  function armCheck(delayMs: number): void {
+    if (!driver.checks || stopped) return;
+    checksArmed = true;
+    cancelCheck = clock.after(delayMs, () => {
+      // A full sync that is due anyway answers better than a check; one that runs must not be disturbed.
+      if (attempting || overdueSync || overdueCheck || fullReason !== undefined) armCheck(checkIntervalMs);
+      else checking = check();
+    });
+  }
+
+  async function check(): Promise<void> {
+    const outcome = await driver.check(family);
+    checking = undefined;
+    if (outcome.kind === 'done') {
+      lastCheckProblem = undefined;
+      if (!outcome.value.intact && !stopped) {
+        const { reason } = outcome.value;
+        log.warn('The data plane was changed by someone else; restoring it', { backend: driver.name, family, reason });
+        requestFull(`not intact: ${reason}`);
+        runner.retryNow();
+      }
+    } else {
+      if (outcome.kind === 'late') {
+        overdueCheck = true;
+        void outcome.settled.then(() => {
+          overdueCheck = false;
+        });
+      }
+      if (outcome.error !== lastCheckProblem) {
+        log.warn('The data plane could not be checked; it is synced in full every hour all the same', {
+          backend: driver.name,
+          family,
+          error: outcome.error,
+        });
+      }
+      lastCheckProblem = outcome.error;
+    }
+    armCheck(Math.max(checkIntervalMs, CHECK_SHARE * outcome.durationMs));
+  }
+
+  return {
+    wake,
+    requestFull,
+
+    nodeChanged() {
+      // Before the first list, what the node looks like is asked for when it is needed.
+      if (stopped || view === undefined) return;
+      try {
+        const now = options.view();
+        if (same(view, now)) return;
+        view = now;
+      } catch (error) {
+        log.warn('This node could not be looked at; its last known state stays in use', {
+          family,
+          error: describeError(error),
+        });
+        return;
+      }
+      wake();
+    },
+
+    busy: () => runner.busy() || store.isDirty(family) || fullReason !== undefined || overdueSync,
+
+    health: () => ({
+      healthy: lastSyncAt !== undefined && lastError === undefined,
+      lastSyncAt,
+      lastError,
+      pendingSince: inFlightSince ?? pendingSince,
+      servicePorts: resolver.count(),
+    }),
+
+    async stop() {
+      stopped = true;
+      cancelPeriodic();
+      cancelCheck();
+      await Promise.all([runner.stop(), checking]);
+    },
+  };
+}

@@ -1,0 +1,164 @@
+/**
+ * The parsed objects of the cluster, and which Services must be looked at again, per family.
+ *
+ *   source ──upsert/delete──▶ services        ns/name → Service
+ *                             slices          ns/slice → EndpointSlice
+ *                             by service      family → ns/name → its slices
+ *                                   └──▶ dirty[family] ∋ ns/name ──onDirty(family)──▶ runner
+ *
+ * Every delivery costs what that one object costs. What does not change this node's picture dirties nothing: the
+ * same object again, a slice of a Service that is headless or unknown, another node.
+ */
+import type { IPFamily, Logger } from '../backend.ts';
+import type { EndpointSlice, Node, Service } from '../model/objects.ts';
+import type { ObjectSink } from '../source/source.ts';
+import { same } from './same.ts';
+
+/** "namespace/name" of a Service. */
+export type ServiceKey = string;
+
+/** What the resolver reads. */
+export interface ObjectReader {
+  service(key: ServiceKey): Service | undefined;
+  /** The slices of one family that belong to this Service. */
+  slicesOf(family: IPFamily, key: ServiceKey): Iterable<EndpointSlice>;
+  serviceKeys(): Iterable<ServiceKey>;
+  /** Our own Node object; undefined while it has not come. */
+  node(): Node | undefined;
+}
+
+export interface Store extends ObjectReader, ObjectSink {
+  isSynced(): boolean;
+  /** The Services of this family to look at again; empties the set. Whoever takes them answers for them. */
+  takeDirty(family: IPFamily): ReadonlySet<ServiceKey>;
+  isDirty(family: IPFamily): boolean;
+}
+
+export interface StoreOptions {
+  readonly nodeName: string;
+  readonly log: Logger;
+  /** Called when a family's dirty set gets its first key, and for each family at synced(); never before synced(). */
+  readonly onDirty: (family: IPFamily) => void;
+  /** Called when our Node object differs from the last; never before synced(). */
+  readonly onNode: () => void;
+}
+
+const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
+const NO_SLICES: readonly EndpointSlice[] = [];
+
+export function createStore(options: StoreOptions): Store {
+  const { nodeName, log, onDirty, onNode } = options;
+  const services = new Map<ServiceKey, Service>();
+  const slices = new Map<string, EndpointSlice>();
+  const byService: Record<IPFamily, Map<ServiceKey, Map<string, EndpointSlice>>> = { IPv4: new Map(), IPv6: new Map() };
+  const dirty: Record<IPFamily, Set<ServiceKey>> = { IPv4: new Set(), IPv6: new Set() };
+  let ourNode: Node | undefined;
+  let synced = false;
+
+  function markDirty(family: IPFamily, key: ServiceKey): void {
+    const set = dirty[family];
+    set.add(key);
+    if (synced && set.size === 1) onDirty(family);
+  }
+
+  /** Mark the Service in each family in which it was or is served; headless ones are served in none. */
+  function markService(key: ServiceKey, before: Service | undefined, after: Service | undefined): void {
+    for (const family of FAMILIES) {
+      if (before?.families[family] !== undefined || after?.families[family] !== undefined) markDirty(family, key);
+    }
+  }
+
+  function markSlice(slice: EndpointSlice): void {
+    const owner = ownerOf(slice);
+    // A Service that comes later is dirty by itself then, and finds its slices here.
+    if (services.get(owner)?.families[slice.family] !== undefined) markDirty(slice.family, owner);
+  }
+
+  function detach(key: string, slice: EndpointSlice): void {
+    const owners = byService[slice.family];
+    const siblings = owners.get(ownerOf(slice));
+    siblings?.delete(key);
+    if (siblings?.size === 0) owners.delete(ownerOf(slice));
+  }
+
+  function attach(key: string, slice: EndpointSlice): void {
+    const owners = byService[slice.family];
+    const siblings = owners.get(ownerOf(slice));
+    if (siblings) siblings.set(key, slice);
+    else owners.set(ownerOf(slice), new Map([[key, slice]]));
+  }
+
+  return {
+    upsertService(service) {
+      const key = `${service.namespace}/${service.name}`;
+      const before = services.get(key);
+      if (same(before, service)) return;
+      services.set(key, service);
+      markService(key, before, service);
+    },
+
+    deleteService(namespace, name) {
+      const key = `${namespace}/${name}`;
+      const before = services.get(key);
+      if (services.delete(key)) markService(key, before, undefined);
+    },
+
+    upsertEndpointSlice(slice) {
+      const key = `${slice.namespace}/${slice.name}`;
+      const before = slices.get(key);
+      if (before && same({ ...before, triggerTimeMs: slice.triggerTimeMs }, slice)) return;
+      if (before) {
+        detach(key, before);
+        // Relabelled to another Service, or of another family: the one that it left must let go of its endpoints.
+        if (ownerOf(before) !== ownerOf(slice) || before.family !== slice.family) markSlice(before);
+      }
+      slices.set(key, slice);
+      attach(key, slice);
+      markSlice(slice);
+    },
+
+    deleteEndpointSlice(namespace, name) {
+      const key = `${namespace}/${name}`;
+      const before = slices.get(key);
+      if (!before) return;
+      slices.delete(key);
+      detach(key, before);
+      markSlice(before);
+    },
+
+    upsertNode(node) {
+      if (node.name !== nodeName || same(ourNode, node)) return;
+      ourNode = node;
+      if (synced) onNode();
+    },
+
+    deleteNode(name) {
+      if (name !== nodeName || !ourNode) return;
+      // The pods here are still running and still need their zone and pod CIDRs: a Node that is deleted comes back.
+      log.info('This node was deleted; its last known zone, addresses and pod CIDRs stay in use', { node: name });
+    },
+
+    synced() {
+      if (synced) return;
+      synced = true;
+      for (const family of FAMILIES) onDirty(family);
+    },
+
+    service: (key) => services.get(key),
+    slicesOf: (family, key) => byService[family].get(key)?.values() ?? NO_SLICES,
+    serviceKeys: () => services.keys(),
+    node: () => ourNode,
+    isSynced: () => synced,
+    isDirty: (family) => dirty[family].size > 0,
+
+    takeDirty(family) {
+      const taken = dirty[family];
+      dirty[family] = new Set();
+      return taken;
+    },
+  };
+}
+
+function ownerOf(slice: EndpointSlice): ServiceKey {
+  return `${slice.namespace}/${slice.serviceName}`;
+}

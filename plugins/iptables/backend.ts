@@ -1,0 +1,148 @@
+/**
+ * The I/O of the backend: a plan in, kernel state out.
+ *
+ *   partial  edits of the plan ──▶ one iptables-restore --noflush (no listing of any kind)
+ *   full     iptables-save ──▶ difference to the plan ──▶ one iptables-restore, or none
+ *   sets     created before the rules that name them, destroyed after
+ */
+import type { Backend, Change, Host, Inspectable, IPFamily, SelfChecking, SyncReport } from '../../core/backend.ts';
+import { affinitySetPrefix } from './names.ts';
+import type { IptablesOptions } from './options.ts';
+import { createPlanner, type Plan, type Planner } from './plan.ts';
+import type { Support } from './probe.ts';
+import { repair } from './repair.ts';
+import { countOperations, parseSave, restoreInput, type TableInput } from './restore-text.ts';
+import type { IptablesTool } from './tool.ts';
+
+/** More clients than one endpoint will see within a timeout; the set grows as needed. */
+const MAX_CLIENTS = 1_048_576;
+
+interface FamilyState {
+  readonly family: IPFamily;
+  readonly tool: IptablesTool;
+  readonly planner: Planner;
+  /** Affinity sets that nothing refers to any more but that the kernel has not let go. */
+  readonly doomedSets: Set<string>;
+}
+
+export function createBackend(
+  host: Host,
+  options: IptablesOptions,
+  support: Support,
+  cleanup: () => Promise<void>,
+): Backend & SelfChecking & Inspectable {
+  const { affinity, hairpin } = support;
+  const states = new Map<IPFamily, FamilyState>();
+  for (const [family, tool] of support.tools) {
+    const planner = createPlanner({ family, masqueradeBit: options.masqueradeBit, affinity, hairpin });
+    states.set(family, { family, tool, planner, doomedSets: new Set() });
+  }
+
+  function stateOf(family: IPFamily): FamilyState {
+    const state = states.get(family);
+    if (state === undefined) throw new Error(`the iptables backend does not serve ${family} on this host`);
+    return state;
+  }
+
+  function makeSets({ family, doomedSets }: FamilyState, sets: ReadonlyMap<string, number>): void {
+    for (const [name, timeoutSeconds] of sets) {
+      host.netlink.ipset().createHashIP({ name, family, timeoutSeconds, maxElements: MAX_CLIENTS });
+      // An endpoint that left and came back starts without the clients it once had.
+      if (doomedSets.delete(name)) host.netlink.ipset().flush(name);
+    }
+  }
+
+  function destroySets({ doomedSets }: FamilyState): void {
+    for (const name of doomedSets) {
+      try {
+        host.netlink.ipset().destroy(name);
+        doomedSets.delete(name);
+      } catch (error) {
+        // nf_tables frees rules after the commit, in the background; until then the set is busy. Next sync again.
+        host.log.verbose(2, 'An affinity set is still in use', { set: name, error: String(error) });
+      }
+    }
+  }
+
+  async function syncFull(state: FamilyState, plan: Plan): Promise<string> {
+    const saved = parseSave(await state.tool.save());
+    makeSets(state, state.planner.sets());
+    const input = restoreInput(repair(saved, state.planner.desired, plan.localnet));
+    if (input !== '') await state.tool.restore(input);
+    if (affinity === 'ipset') {
+      const ours = affinitySetPrefix(state.family);
+      for (const name of host.netlink.ipset().names()) {
+        if (name.startsWith(ours) && !state.planner.sets().has(name)) state.doomedSets.add(name);
+      }
+    }
+    return input;
+  }
+
+  async function syncPartial(state: FamilyState, plan: Plan): Promise<string> {
+    makeSets(state, plan.createSets);
+    const tables: Record<string, TableInput> = {};
+    for (const [table, edits] of Object.entries(plan.edits)) tables[table] = { edits };
+    const input = restoreInput(tables);
+    if (input !== '') await state.tool.restore(input);
+    for (const name of plan.destroySets) state.doomedSets.add(name);
+    return input;
+  }
+
+  async function sync(change: Change): Promise<SyncReport> {
+    const state = stateOf(change.family);
+    const plan = state.planner.apply(change);
+    if (plan.localnet) host.sysctl.ensure('net/ipv4/conf/all/route_localnet', '1');
+    const input = change.full ? await syncFull(state, plan) : await syncPartial(state, plan);
+    destroySets(state);
+    return {
+      operations: countOperations(input),
+      bytes: Buffer.byteLength(input),
+      totals: { nat_rules: state.planner.ruleCount('nat'), filter_rules: state.planner.ruleCount('filter') },
+    };
+  }
+
+  /** Someone may flush a table, delete a chain or take out the jumps; each leaves a mark in one of these chains. */
+  async function check(family: IPFamily): ReturnType<SelfChecking['check']> {
+    const { tool, planner } = stateOf(family);
+    for (const table of ['mangle', 'nat', 'filter'] as const) {
+      const canary = await tool.list(table, 'KUBE-PROXY-CANARY');
+      if (canary === undefined) return { intact: false, reason: `the ${table} table lost its KUBE-PROXY-CANARY chain` };
+    }
+    const services = await tool.list('nat', 'KUBE-SERVICES');
+    const expected = planner.desired('nat').get('KUBE-SERVICES')?.split('\n').length;
+    if (services === undefined || (services !== 'unknown' && services.length !== expected)) {
+      return { intact: false, reason: 'chain KUBE-SERVICES of the nat table was changed' };
+    }
+    for (const [table, chain, target] of [
+      ['nat', 'PREROUTING', 'KUBE-SERVICES'],
+      ['nat', 'OUTPUT', 'KUBE-SERVICES'],
+      ['nat', 'POSTROUTING', 'KUBE-POSTROUTING'],
+      ['filter', 'FORWARD', 'KUBE-FORWARD'],
+    ] as const) {
+      const rules = await tool.list(table, chain);
+      if (rules === undefined || rules === 'unknown') continue;
+      if (!rules.some((rule) => rule.endsWith(` -j ${target}`))) {
+        return { intact: false, reason: `chain ${chain} of the ${table} table no longer leads to ${target}` };
+      }
+    }
+    return { intact: true };
+  }
+
+  return {
+    families: [...states.keys()],
+    sync,
+    cleanup,
+    check,
+    async close() {},
+    async dump() {
+      const parts: string[] = [];
+      for (const { tool, planner } of states.values()) {
+        const tables = Object.fromEntries(
+          (['mangle', 'nat', 'filter'] as const).map((table) => [table, { edits: new Map(planner.desired(table)) }]),
+        );
+        parts.push(`# ${tool.command}\n${restoreInput(tables)}`);
+      }
+      return parts.join('\n');
+    },
+  };
+}

@@ -1,0 +1,99 @@
+/** The iptables programs of one family and variant: what they are called, how they are run, what their failures mean. */
+import type { ExecResult, Host, IPFamily } from '../../core/backend.ts';
+import type { Table } from './names.ts';
+
+/** Seconds to wait for the lock that all legacy iptables programs share. */
+const LOCK_SECONDS = '5';
+/** The largest load seen (100,000 endpoints, nft variant) takes seconds; beyond this something hangs. */
+const TIMEOUT_MS = 240_000;
+/** Exit status of iptables for "could not get the lock, or memory": says nothing about rules. */
+const STATUS_RESOURCE = 4;
+
+export type Variant = 'default' | 'nft' | 'legacy';
+
+export interface IptablesTool {
+  readonly family: IPFamily;
+  /** "ip6tables-nft", say. */
+  readonly command: string;
+  /** Text of iptables-save: all tables that exist. */
+  save(): Promise<string>;
+  /** Commit the text of plan.ts; each table at once. Throws with the offending rule. */
+  restore(input: string): Promise<void>;
+  /** Rules of one chain; undefined if there is no such chain; 'unknown' if that cannot be told right now. */
+  list(table: Table, chain: string): Promise<readonly string[] | undefined | 'unknown'>;
+}
+
+export function createTool(host: Host, family: IPFamily, variant: Variant): IptablesTool {
+  const command = (family === 'IPv4' ? 'iptables' : 'ip6tables') + (variant === 'default' ? '' : `-${variant}`);
+
+  async function run(program: string, args: readonly string[], stdin?: string): Promise<ExecResult> {
+    const result = await host.exec(program, args, { timeoutMs: TIMEOUT_MS, ...(stdin === undefined ? {} : { stdin }) });
+    if (result.timedOut) throw failure(program, `did not end within ${TIMEOUT_MS / 1000} s`);
+    return result;
+  }
+
+  return {
+    family,
+    command,
+    async save() {
+      const program = `${command}-save`;
+      const result = await run(program, []);
+      if (result.status !== 0) throw failure(program, explain(result));
+      return result.stdout;
+    },
+    async restore(input) {
+      const program = `${command}-restore`;
+      const result = await run(program, ['-w', LOCK_SECONDS, '--noflush'], input);
+      if (result.status !== 0) throw failure(program, explain(result) + offendingLine(result.stderr, input));
+    },
+    async list(table, chain) {
+      const result = await run(command, ['-w', LOCK_SECONDS, '-t', table, '-S', chain]);
+      if (result.status === STATUS_RESOURCE) return 'unknown';
+      if (result.status !== 0) return undefined;
+      return result.stdout.split('\n').filter((line) => line.startsWith('-A '));
+    },
+  };
+}
+
+function failure(program: string, what: string): Error {
+  return Object.assign(new Error(`${program}: ${what}`), { code: 'KP_IPTABLES' });
+}
+
+/** One line of what the program said, with the remedy where it is known. */
+function explain(result: ExecResult): string {
+  const said = result.stderr
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('Try `') && !line.startsWith('# Warning'))
+    .join('; ');
+  if (/Permission denied|must be root|Operation not permitted/.test(said)) {
+    return `${said} (status ${result.status}); run as root or with CAP_NET_ADMIN and CAP_NET_RAW`;
+  }
+  return `${said === '' ? 'failed without a message' : said} (status ${result.status})`;
+}
+
+/** iptables-restore counts the lines of its input; the number alone would tell an operator nothing. */
+function offendingLine(stderr: string, input: string): string {
+  const number = /line:? (\d+)/.exec(stderr)?.[1];
+  const line = number === undefined ? undefined : input.split('\n')[Number(number) - 1];
+  return line === undefined ? '' : `; the line is: ${line}`;
+}
+
+/** True if the program exists and answers; its stderr text otherwise. */
+export async function answers(host: Host, tool: IptablesTool): Promise<true | string> {
+  try {
+    const result = await host.exec(tool.command, ['-w', LOCK_SECONDS, '-t', 'nat', '-S', 'POSTROUTING']);
+    return result.status === 0 ? true : `${tool.command}: ${explain(result)}`;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+/** Is the program there at all? */
+export async function exists(host: Host, tool: IptablesTool): Promise<boolean> {
+  try {
+    return (await host.exec(tool.command, ['--version'])).status === 0;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,56 @@
+/** What a piece of work cost: time, CPU of this process and of the programs it ran, private memory. */
+import { readFileSync } from 'node:fs';
+
+const TICKS_PER_SECOND = 100; // USER_HZ, fixed by the kernel's ABI on the platforms we serve
+
+export interface Cost {
+  readonly milliseconds: number;
+  /** CPU milliseconds of this process. */
+  readonly ownCPU: number;
+  /** CPU milliseconds of programs that it ran and that have ended. */
+  readonly childCPU: number;
+}
+
+function childTicks(): number {
+  const fields = readFileSync('/proc/self/stat', 'utf8')
+    .replace(/^.*\) /s, '')
+    .split(' ');
+  return Number(fields[13]) + Number(fields[14]);
+}
+
+export async function measure(work: () => Promise<unknown>): Promise<Cost> {
+  const cpu = process.cpuUsage();
+  const ticks = childTicks();
+  const began = performance.now();
+  await work();
+  const milliseconds = performance.now() - began;
+  const own = process.cpuUsage(cpu);
+  return {
+    milliseconds,
+    ownCPU: (own.user + own.system) / 1000,
+    childCPU: ((childTicks() - ticks) * 1000) / TICKS_PER_SECOND,
+  };
+}
+
+/** The median of each figure of several runs. */
+export async function medianCost(runs: number, work: (run: number) => Promise<unknown>): Promise<Cost> {
+  const costs: Cost[] = [];
+  for (let run = 0; run < runs; run++) costs.push(await measure(() => work(run)));
+  const median = (pick: (cost: Cost) => number): number => {
+    const sorted = costs.map(pick).sort((a, b) => a - b);
+    return sorted[Math.floor(sorted.length / 2)] ?? 0;
+  };
+  return {
+    milliseconds: median((cost) => cost.milliseconds),
+    ownCPU: median((cost) => cost.ownCPU),
+    childCPU: median((cost) => cost.childCPU),
+  };
+}
+
+/** Private memory of this process in MiB, after a garbage collection where one can be asked for. */
+export function privateMemory(): number {
+  globalThis.gc?.();
+  const text = readFileSync('/proc/self/smaps_rollup', 'utf8');
+  const kilobytes = [...text.matchAll(/^Private_\w+:\s+(\d+) kB/gm)].reduce((sum, match) => sum + Number(match[1]), 0);
+  return kilobytes / 1024;
+}

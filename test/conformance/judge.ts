@@ -1,0 +1,37 @@
+/** Compares what happened to a request with what the oracle says must happen. Pure. */
+import type { NodeView } from '../../core/backend.ts';
+import { hostPort, type Outcome } from '../netns/agent-protocol.ts';
+import type { Probe } from './matrix.ts';
+
+/** What is wrong, in one line; undefined when nothing is. */
+export function judge({ packet, verdict, namespace }: Probe, outcome: Outcome, node: NodeView): string | undefined {
+  const question = `${packet.protocol} from ${namespace} (${packet.sourceIP}) to ${hostPort(packet.destinationIP, packet.destinationPort)}`;
+  const wrong = (expected: string): string => `${question}: expected ${expected}, got ${JSON.stringify(outcome)}`;
+  // The kernel tells a local UDP sender of both, DROP and REJECT, by failing its send (EPERM).
+  const sendFailed = packet.origin === 'node' && outcome.outcome === 'unreachable' && outcome.code === 'EPERM';
+  if (sendFailed && (verdict.action === 'reject' || verdict.action === 'drop')) return undefined;
+  switch (verdict.action) {
+    case 'reject':
+      return outcome.outcome === 'refused' ? undefined : wrong(`a refusal (${verdict.servicePort})`);
+    case 'drop':
+      return outcome.outcome === 'timeout' ? undefined : wrong(`silence (${verdict.servicePort})`);
+    case 'pass':
+      return outcome.outcome === 'answered' ? wrong('no answer from any endpoint') : undefined;
+    case 'endpoints': {
+      const list = verdict.endpoints.map((endpoint) => hostPort(endpoint.ip, endpoint.port));
+      if (outcome.outcome !== 'answered') return wrong(`an answer of ${list.join(' or ')} (${verdict.servicePort})`);
+      const endpoint = verdict.endpoints.find(({ ip, port }) => hostPort(ip, port) === outcome.address);
+      if (endpoint === undefined) return wrong(`an answer of ${list.join(' or ')} (${verdict.servicePort})`);
+      const masqueraded = outcome.peer !== packet.sourceIP;
+      if (packet.origin === 'node' && packet.sourceIP !== '127.0.0.1') {
+        // The node's own address is what masquerading would put there.
+        return node.addresses.includes(outcome.peer) ? undefined : wrong('a source address of this node');
+      }
+      if (verdict.masquerade(endpoint) !== masqueraded) {
+        return wrong(`the source address ${masqueraded ? 'kept' : 'masqueraded'} (${verdict.servicePort})`);
+      }
+      if (masqueraded && !node.addresses.includes(outcome.peer)) return wrong('an address of this node as source');
+      return undefined;
+    }
+  }
+}

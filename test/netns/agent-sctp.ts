@@ -1,0 +1,203 @@
+/**
+ * SCTP over raw sockets, so that the translation of SCTP is judged by packets on kernels that have it in netfilter
+ * but not as a protocol. A raw socket gets every SCTP packet to its address; ports and tags are compared here.
+ * Where the kernel does speak SCTP, it would answer INITs itself, with an ABORT: see `sctpProblem`.
+ */
+import { existsSync } from 'node:fs';
+import { constants } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import ipaddr from 'ipaddr.js';
+import koffi from 'koffi';
+import { type Answer, hostPort, type Outcome, outcomeOfError, type Request } from './agent-protocol.ts';
+import { decodeSctp, encodeSctp, type SctpPacket } from './agent-sctp-packet.ts';
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_RAW_NONBLOCK = 3 | 0o4000;
+const IPPROTO_SCTP = 132;
+const POLLIN = 1;
+const SOCKADDR_BYTES = 28;
+/** How long the servers' loop sleeps before it looks whether there are new ones. */
+const LOOP_MS = 100;
+
+/** Why SCTP cannot be tried here; "" if it can. */
+export function sctpProblem(): string {
+  if (existsSync('/proc/net/sctp')) return 'this kernel speaks SCTP itself and would reset what the raw sockets began';
+  return '';
+}
+
+const servers = new Map<number, () => void>();
+let looping = false;
+/** Called at the start of each round of the servers' loop. */
+let heard: (() => void)[] = [];
+
+/** Resolves once the server is listened to. */
+export async function serveSctp(ip: string, port: number, name: string): Promise<() => void> {
+  const socket = openRaw(ip);
+  socket.bind(ip);
+  const listening = new Promise<void>((resolve) => heard.push(resolve));
+  servers.set(socket.fd, () => {
+    for (let got = socket.receive(); got !== undefined; got = socket.receive()) {
+      const init = decodeSctp(got.payload);
+      if (init?.kind !== 'INIT' || init.destinationPort !== port) continue;
+      const answer: Answer = { server: name, address: hostPort(ip, port), peer: got.peer, peerPort: init.sourcePort };
+      socket.sendTo(got.peer, encodeSctp(initAck(init, JSON.stringify(answer))));
+    }
+  });
+  if (!looping) void loop();
+  await listening;
+  return () => {
+    servers.delete(socket.fd);
+    socket.close();
+  };
+}
+
+/** Send one INIT and wait for its INIT ACK. */
+export async function requestSctp(request: Request, timeoutMs: number): Promise<Outcome> {
+  const { destinationIP, destinationPort, sourceIP } = request;
+  const localPort = request.sourcePort ?? 32768 + Math.floor(Math.random() * 28000);
+  const initiateTag = 1 + Math.floor(Math.random() * 0xfffffffe);
+  const socket = openRaw(destinationIP);
+  try {
+    if (sourceIP !== undefined) socket.bind(sourceIP);
+    socket.connect(destinationIP);
+    const header = { sourcePort: localPort, destinationPort, verificationTag: 0 };
+    socket.send(encodeSctp({ kind: 'INIT', ...header, initiateTag, cookie: '' }));
+    const end = performance.now() + timeoutMs;
+    for (let left = timeoutMs; left > 0; left = end - performance.now()) {
+      if ((await readable([socket.fd], Math.ceil(left))).length === 0) continue;
+      for (let got = socket.receive(); got !== undefined; got = socket.receive()) {
+        const ack = decodeSctp(got.payload);
+        if (ack?.kind !== 'INIT ACK' || ack.verificationTag !== initiateTag) continue;
+        if (ack.destinationPort !== localPort || ack.sourcePort !== destinationPort) continue;
+        return { outcome: 'answered', localPort, ...(JSON.parse(ack.cookie) as Answer) };
+      }
+    }
+    return { outcome: 'timeout' };
+  } catch (error) {
+    const outcome = outcomeOfError((error as NodeJS.ErrnoException).code);
+    if (outcome) return outcome;
+    throw error;
+  } finally {
+    socket.close();
+  }
+}
+
+function initAck(init: SctpPacket, cookie: string): SctpPacket {
+  return {
+    kind: 'INIT ACK',
+    sourcePort: init.destinationPort,
+    destinationPort: init.sourcePort,
+    verificationTag: init.initiateTag,
+    initiateTag: 1,
+    cookie,
+  };
+}
+
+async function loop(): Promise<void> {
+  looping = true;
+  while (servers.size > 0) {
+    const waiting = heard;
+    heard = [];
+    for (const tell of waiting) tell();
+    const ready = await readable([...servers.keys()], LOOP_MS);
+    for (const fd of ready) servers.get(fd)?.();
+  }
+  looping = false;
+}
+
+interface RawSocket {
+  readonly fd: number;
+  bind(ip: string): void;
+  connect(ip: string): void;
+  send(payload: Buffer): void;
+  sendTo(ip: string, payload: Buffer): void;
+  /** The next packet that waits, without its IP header; undefined if none does. */
+  receive(): { readonly peer: string; readonly payload: Buffer } | undefined;
+  close(): void;
+}
+
+function openRaw(ip: string): RawSocket {
+  const c = libc();
+  const inet6 = ip.includes(':');
+  const fd = check('socket', c.socket(inet6 ? AF_INET6 : AF_INET, SOCK_RAW_NONBLOCK, IPPROTO_SCTP));
+  const buffer = Buffer.alloc(65536);
+  const from = Buffer.alloc(SOCKADDR_BYTES);
+  const fromLength = Buffer.alloc(4);
+  return {
+    fd,
+    bind: (to) => void check('bind', c.bind(fd, ...socketAddress(to))),
+    connect: (to) => void check('connect', c.connect(fd, ...socketAddress(to))),
+    send: (payload) => void check('send', c.send(fd, payload, payload.length, 0)),
+    sendTo: (to, payload) => void check('sendto', c.sendto(fd, payload, payload.length, 0, ...socketAddress(to))),
+    receive() {
+      fromLength.writeUInt32LE(SOCKADDR_BYTES);
+      const length = c.recvfrom(fd, buffer, buffer.length, 0, from, fromLength);
+      if (length < 0 && koffi.errno() === constants.errno.EAGAIN) return undefined;
+      check('recvfrom', length);
+      // IPv4 raw sockets deliver the IP header too, its length in 4-byte words in the low half of the first byte.
+      const header = inet6 ? 0 : (buffer[0]! & 0x0f) * 4;
+      const address = inet6 ? from.subarray(8, 24) : from.subarray(4, 8);
+      const peer = ipaddr.fromByteArray([...address]).toString();
+      return { peer, payload: Buffer.from(buffer.subarray(header, length)) };
+    },
+    close: () => void c.close(fd),
+  };
+}
+
+/** sockaddr_in (16 bytes) or sockaddr_in6 (28 bytes), port 0, and its length. */
+function socketAddress(ip: string): readonly [Buffer, number] {
+  const parsed = ipaddr.parse(ip);
+  const inet6 = parsed.kind() === 'ipv6';
+  const bytes = Buffer.alloc(inet6 ? 28 : 16);
+  bytes.writeUInt16LE(inet6 ? AF_INET6 : AF_INET, 0);
+  Buffer.from(parsed.toByteArray()).copy(bytes, inet6 ? 8 : 4);
+  return [bytes, bytes.length];
+}
+
+/** Those of the descriptors that have something to receive, an error included, within the time. Off the main thread. */
+async function readable(fds: readonly number[], milliseconds: number): Promise<readonly number[]> {
+  const polled = Buffer.alloc(8 * fds.length); // struct pollfd: int fd; short events, revents
+  for (const [index, fd] of fds.entries()) {
+    polled.writeInt32LE(fd, 8 * index);
+    polled.writeInt16LE(POLLIN, 8 * index + 4);
+  }
+  const count = await new Promise<number>((resolve, reject) => {
+    libc().poll.async(polled, fds.length, milliseconds, (error: Error | null, result: number) => {
+      if (error) reject(error);
+      else resolve(result);
+    });
+  });
+  if (count < 0) await sleep(10); // interrupted: the caller looks at the clock and asks again
+  return fds.filter((_, index) => polled.readInt16LE(8 * index + 6) !== 0);
+}
+
+let loaded: ReturnType<typeof loadLibc> | undefined;
+
+function libc() {
+  loaded ??= loadLibc();
+  return loaded;
+}
+
+function loadLibc() {
+  const library = koffi.load('libc.so.6');
+  return {
+    socket: library.func('int socket(int domain, int type, int protocol)'),
+    bind: library.func('int bind(int fd, const void *address, uint32_t length)'),
+    connect: library.func('int connect(int fd, const void *address, uint32_t length)'),
+    send: library.func('long send(int fd, const void *data, size_t length, int flags)'),
+    sendto: library.func(
+      'long sendto(int fd, const void *data, size_t length, int flags, const void *address, uint32_t size)',
+    ),
+    recvfrom: library.func('long recvfrom(int fd, void *data, size_t length, int flags, void *address, void *size)'),
+    poll: library.func('int poll(void *fds, unsigned long count, int milliseconds)'),
+    close: library.func('int close(int fd)'),
+  };
+}
+
+function check(call: string, result: number): number {
+  if (result >= 0) return result;
+  const errno = koffi.errno();
+  const code = Object.entries(constants.errno).find(([, value]) => value === errno)?.[0] ?? String(errno);
+  throw Object.assign(new Error(`${call} on a raw SCTP socket failed: ${code}`), { code });
+}

@@ -1,0 +1,200 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+
+const MAIN = resolve(import.meta.dirname, '../../../core/main.ts');
+const LIMIT_MS = 20_000;
+
+const manifest = (...endpoints: readonly string[]): string =>
+  JSON.stringify({
+    kind: 'List',
+    apiVersion: 'v1',
+    items: [
+      {
+        kind: 'Service',
+        apiVersion: 'v1',
+        metadata: { name: 'web', namespace: 'default' },
+        spec: { clusterIP: '10.96.0.10', clusterIPs: ['10.96.0.10'], ipFamilies: ['IPv4'], ports: [{ port: 80 }] },
+      },
+      {
+        kind: 'EndpointSlice',
+        apiVersion: 'discovery.k8s.io/v1',
+        metadata: { name: 'web-1', namespace: 'default', labels: { 'kubernetes.io/service-name': 'web' } },
+        addressType: 'IPv4',
+        ports: [{ name: '', port: 8080 }],
+        endpoints: endpoints.map((address) => ({ addresses: [address] })),
+      },
+    ],
+  });
+
+interface Daemon {
+  readonly child: ChildProcess;
+  log(): string;
+  stdout(): string;
+  /** Resolves when the output so far matches. */
+  says(pattern: RegExp): Promise<void>;
+  readonly exit: Promise<number | null>;
+}
+
+const running = new Set<ChildProcess>();
+
+function start(...flags: readonly string[]): Daemon {
+  return startProgram(MAIN, ...flags);
+}
+
+function startProgram(...args: readonly string[]): Daemon {
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  running.add(child);
+  let [stdout, stderr] = ['', ''];
+  const listeners = new Set<() => void>();
+  const notify = (): void => {
+    for (const listener of listeners) listener();
+  };
+  child.stdout!.on('data', (chunk) => {
+    stdout += chunk;
+    notify();
+  });
+  child.stderr!.on('data', (chunk) => {
+    stderr += chunk;
+    notify();
+  });
+  const exit = new Promise<number | null>((done) => {
+    child.once('close', (code) => {
+      running.delete(child);
+      done(code);
+      notify();
+    });
+  });
+  return {
+    child,
+    log: () => stderr,
+    stdout: () => stdout,
+    exit,
+    says: (pattern) =>
+      new Promise((done, fail) => {
+        const timer = setTimeout(() => fail(new Error(`no ${pattern} in:\n${stderr}${stdout}`)), LIMIT_MS);
+        const look = (): void => {
+          const said = pattern.test(stderr) || pattern.test(stdout);
+          if (!said && running.has(child)) return;
+          clearTimeout(timer);
+          listeners.delete(look);
+          if (said) done();
+          else fail(new Error(`ended without ${pattern}:\n${stderr}${stdout}`));
+        };
+        listeners.add(look);
+        look();
+      }),
+  };
+}
+
+const test = suite('the daemon');
+const folder = mkdtempSync(join(tmpdir(), 'daemon-'));
+const file = join(folder, 'web.json');
+
+test.before.each(() => writeFileSync(file, manifest('10.244.1.2')));
+test.after.each(() => {
+  for (const child of running) child.kill('SIGKILL');
+});
+test.after(() => rmSync(folder, { recursive: true }));
+
+test('it serves what the manifests say, follows their edits, and stops in order when told to', async () => {
+  const daemon = start('--manifests', folder, '--backend', 'dry-run', '--hostname-override', 'worker-1');
+  await daemon.says(/kube-proxy\] Ready backend="dry-run" families="IPv4,IPv6" servicePorts=\{"IPv4":1,"IPv6":0\}\n/);
+  assert.match(daemon.log(), /dry-run\] \+ default\/web\/TCP 10\.96\.0\.10:80 -> 10\.244\.1\.2:8080\n/);
+  writeFileSync(file, manifest('10.244.1.3'));
+  await daemon.says(/dry-run\] ~ default\/web\/TCP endpoints \+10\.244\.1\.3:8080 -10\.244\.1\.2:8080\n/);
+  assert.is(daemon.log().match(/Ready/g)!.length, 1);
+  daemon.child.kill('SIGTERM');
+  assert.is(await daemon.exit, 0);
+  assert.match(daemon.log(), /Stopping; the rules stay in place signal="SIGTERM"[\s\S]*Stopped\n$/);
+  assert.is(daemon.stdout(), '');
+});
+
+test('the log can be JSON, and so can what dry-run prints', async () => {
+  const flags = ['--backend=dry-run', '--backend-option=format=json', '--logging-format=json'];
+  const daemon = start('--manifests', file, ...flags);
+  await daemon.says(/"msg":"Ready"/);
+  await daemon.says(/"op":"commit","family":"IPv6"/);
+  daemon.child.kill('SIGINT');
+  assert.is(await daemon.exit, 0);
+  for (const line of daemon.log().trimEnd().split('\n')) assert.type(JSON.parse(line).ts, 'number');
+  const ops = daemon
+    .stdout()
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line).op);
+  assert.equal(ops.toSorted(), ['add', 'commit', 'commit']);
+});
+
+test('a source that cannot work ends it with 1 and one line, before anything is served', async () => {
+  const daemon = start('--manifests', join(folder, 'none'), '--backend', 'dry-run');
+  assert.is(await daemon.exit, 1);
+  const said = daemon
+    .log()
+    .split('\n')
+    .filter((line) => line.startsWith('kube-proxy: '));
+  assert.is(said.length, 1, daemon.log());
+  assert.not.match(daemon.log(), /Ready|\n {4}at /);
+});
+
+/** The daemon with a plugin of our own: faults escape from it, and it never ends its second sync of IPv4. */
+const BAD_PLUGIN = `
+import { daemon } from '${resolve(import.meta.dirname, '../../../core/cli/daemon.ts')}';
+import { createLog } from '${resolve(import.meta.dirname, '../../../core/observe/log.ts')}';
+import { parseCommandLine } from '${resolve(import.meta.dirname, '../../../core/config/command-line.ts')}';
+import { checkSettings } from '${resolve(import.meta.dirname, '../../../core/config/settings.ts')}';
+const { settings } = checkSettings(parseCommandLine(process.argv.slice(1)), ['iptables']);
+const write = (line) => process.stderr.write(line);
+const log = createLog({ verbosity: 0, format: 'text', component: 'kube-proxy', pid: 1, write, now: Date.now });
+let syncs = 0;
+const backend = {
+  families: ['IPv4'],
+  sync: () => (++syncs === 1 ? Promise.resolve({ operations: 0, bytes: 0 }) : new Promise(() => log.info('Hanging'))),
+  cleanup: async () => {},
+  close: async () => {},
+};
+const plugin = {
+  name: 'bad', apiVersion: 1, summary: '',
+  async create(host) {
+    setTimeout(() => { throw new Error('thrown at large'); }, 10);
+    setTimeout(() => Promise.reject(new Error('rejected at large')), 20);
+    setTimeout(() => host.requestFullSync('to hang'), 1500);
+    setInterval(() => {}, 1000);
+    return backend;
+  },
+};
+process.exitCode = await daemon({ settings, log }, async () => ({ plugin, options: {} }));
+`;
+
+test('what escapes from a plugin is logged and ends nothing, and one that hangs cannot keep it alive', async () => {
+  const script = ['--input-type=module', '--eval', BAD_PLUGIN, '--'];
+  const daemon = startProgram(...script, '--manifests', file);
+  await daemon.says(/nobody caught it; this is a bug error="thrown at large"/);
+  await daemon.says(/nobody handled it; this is a bug error="rejected at large"/);
+  await daemon.says(/Ready backend="bad" families="IPv4"/);
+  await daemon.says(/Hanging/);
+  const told = performance.now();
+  daemon.child.kill('SIGTERM');
+  assert.is(await daemon.exit, 0);
+  assert.ok(performance.now() - told < 7000);
+  assert.match(daemon.log(), /did not stop in time/);
+});
+
+test('core/main.ts is a program of its own', async () => {
+  assert.ok(statSync(MAIN).mode & 0o100, 'executable');
+  const [status, stdout] = await new Promise<[unknown, string]>((done) => {
+    execFile(process.execPath, [MAIN, '--help'], (error, out) => done([error?.code ?? 0, out]));
+  });
+  assert.is(status, 0);
+  assert.match(stdout, /^Usage: kube-proxy/);
+  const [wrong, , stderr] = await new Promise<[unknown, string, string]>((done) => {
+    execFile(process.execPath, [MAIN, '--nope'], (error, out, err) => done([error?.code ?? 0, out, err]));
+  });
+  assert.is(wrong, 2);
+  assert.match(stderr, /^kube-proxy: --nope: unknown flag/);
+});
+
+test.run();
