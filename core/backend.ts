@@ -164,7 +164,8 @@ export interface BackendPlugin {
   readonly summary: string;
   /**
    * Probe, by trying, what this host supports, and return a backend; throw an error that names what is missing and
-   * the remedy. Changes nothing that outlives the call. `options` is the plugin's own configuration: validate it.
+   * the remedy, with `code` "KP_BACKEND_UNSUPPORTED" if the host lacks what this backend is built on (it can then
+   * have left nothing here either), "KP_BACKEND_OPTION" if an option is wrong. Changes nothing that outlives the call. `options` is the plugin's own configuration: validate it.
    */
   create(host: Host, options: Readonly<Record<string, unknown>>): Promise<Backend>;
   /**
@@ -260,6 +261,11 @@ export interface IPSets {
     /** Default seconds until an element expires; at most 2147483. */
     readonly timeoutSeconds: number;
     readonly maxElements: number;
+    /**
+     * Hash buckets, a power of two from 64 on; default 1024. Of 16 bytes each, with room for 12 elements. A set that
+     * rules fill (-j SET) never grows beyond them: it begins to lose elements at about 5 per bucket.
+     */
+    readonly buckets?: number;
   }): void;
   /** Succeeds if the set does not exist; throws if a rule still refers to it. */
   destroy(name: string): void;

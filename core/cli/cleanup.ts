@@ -4,6 +4,7 @@
  */
 import type { Host } from '../backend.ts';
 import { createHost } from '../node/host.ts';
+import { errorText } from '../observe/log.ts';
 import { BUILT_IN, loadBackend } from './backends.ts';
 import type { Run } from './main.ts';
 import { faultLines } from './report-fault.ts';
@@ -20,6 +21,10 @@ export async function cleanup({ settings, terminal, log }: Run): Promise<number>
       await cleanUp(entry, host);
       terminal.stdout(`${entry.name}: nothing of it is left on this host\n`);
     } catch (error) {
+      if (isUnsupported(error)) {
+        terminal.stdout(`${entry.name}: cannot have left anything on this host: ${errorText(error)}\n`);
+        continue;
+      }
       failures++;
       terminal.stderr(faultLines(error, `cleanup of ${entry.name}`, settings.verbosity));
     }
@@ -35,4 +40,8 @@ async function cleanUp(entry: (typeof BUILT_IN)[number], host: Host): Promise<vo
   } finally {
     await backend.close();
   }
+}
+
+function isUnsupported(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'KP_BACKEND_UNSUPPORTED';
 }

@@ -8,7 +8,7 @@
  * Stopping lets a sync in flight end and removes no rule: traffic goes on while another kube-proxy takes over.
  */
 import { hostname } from 'node:os';
-import type { IPFamily } from '../backend.ts';
+import type { IPFamily, Sysctl } from '../backend.ts';
 import { canonicalHostname } from '../config/settings.ts';
 import { watchAddresses } from '../node/addresses.ts';
 import { systemClock } from '../node/clock.ts';
@@ -20,6 +20,7 @@ import { chooseBackend } from './backends.ts';
 import type { Run } from './main.ts';
 import { VERSION } from './version.ts';
 
+const TCP_BE_LIBERAL = 'net/netfilter/nf_conntrack_tcp_be_liberal';
 /** How long stopping may take before the process ends regardless. */
 const STOP_LIMIT_MS = 5000;
 /** No pause between two self-checks is longer than this, whatever --iptables-sync-period is. */
@@ -44,6 +45,7 @@ export async function daemon({ settings, log }: Run, choose = chooseBackend): Pr
   });
   containFaults(log);
   try {
+    const settingsNow = { ...node, tcpBeLiberal: beLiberal(host.sysctl, node.tcpBeLiberal) };
     const backend = await plugin.create(host, options);
     const ready = readiness(log, plugin.name);
     try {
@@ -51,7 +53,7 @@ export async function daemon({ settings, log }: Run, choose = chooseBackend): Pr
         source: manifestSource({ path: settings.manifests, log: log.child('manifests'), clock: systemClock }),
         backend,
         backendName: plugin.name,
-        settings: node,
+        settings: settingsNow,
         addresses: addresses.current,
         clock: systemClock,
         log: log.child('sync'),
@@ -73,6 +75,12 @@ export async function daemon({ settings, log }: Run, choose = chooseBackend): Pr
     addresses.stop();
     shutdown.release();
   }
+}
+
+/** Whether conntrack is to be liberal: asked for, and then set here, or set by the host's administrator. */
+function beLiberal(sysctl: Sysctl, wanted: boolean): boolean {
+  if (wanted) sysctl.ensure(TCP_BE_LIBERAL, '1');
+  return wanted || !['0', undefined].includes(sysctl.read(TCP_BE_LIBERAL));
 }
 
 interface StopSignal {

@@ -80,7 +80,7 @@ export const FLAGS = {
     'traffic',
     bool,
     'false',
-    'The sysctl nf_conntrack_tcp_be_liberal is on: packets that conntrack calls INVALID are not dropped.',
+    'Set the sysctl nf_conntrack_tcp_be_liberal, and do not drop packets that conntrack calls INVALID.',
   ),
 
   'iptables-sync-period': flag(

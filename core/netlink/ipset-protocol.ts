@@ -2,7 +2,7 @@
  * The words of the kernel's ipset interface (linux/netfilter/ipset/ip_set.h): numbers of commands and attributes, and
  * what its private error numbers mean. A set is created by
  *
- *   PROTOCOL u8, SETNAME, TYPENAME, REVISION u8, FAMILY u8, DATA { TIMEOUT u32, MAXELEM u32 }
+ *   PROTOCOL u8, SETNAME, TYPENAME, REVISION u8, FAMILY u8, DATA { TIMEOUT u32, HASHSIZE u32, MAXELEM u32 }
  *
  * and listed as
  *
@@ -36,6 +36,7 @@ export const IPSET_ATTR_REVISION_MIN = 10;
 // Attributes inside DATA.
 export const IPSET_ATTR_IP = 1;
 export const IPSET_ATTR_TIMEOUT = 6;
+export const IPSET_ATTR_HASHSIZE = 18;
 export const IPSET_ATTR_MAXELEM = 19;
 
 // Attributes inside IP.

@@ -1,8 +1,12 @@
 /**
- * The kernel's IP sets without the `ipset` tool: a socket kept open, about 10 µs a command instead of a process each.
+ * The kernel's IP sets without the `ipset` tool: a socket kept open, 15 to 45 µs a command instead of a process each.
  *
  * Opening asks which protocol version the kernel speaks (6 until Linux 4.19, 7 since) and which revision of hash:ip it
  * has; both also make the kernel load its modules, so that what is missing is known before anything is created.
+ *
+ * Sets have the kernel's default of 1024 buckets (16 KiB of kernel memory each). A bucket takes 12 elements, and the
+ * kernel adds buckets only for elements that come from user space: a set filled by rules (-j SET) loses the first
+ * elements at about 5,000 and never holds more than 12,288, whatever its maximum (measured on Linux 6.18).
  */
 import type { IPFamily, IPSetMember, IPSets } from '../backend.ts';
 import { attributesByType, attributeText, attributeU8, attributeU32BE, NLA_F_NET_BYTEORDER } from './attributes.ts';
@@ -155,11 +159,12 @@ function setsOf(conversation: ReturnType<typeof openConversation>): OpenIPSets {
   }
 
   function createHashIP(set: Parameters<IPSets['createHashIP']>[0]): void {
-    const { name, timeoutSeconds, maxElements } = set;
+    const { name, timeoutSeconds, maxElements, buckets } = set;
     const operation = 'ipset create';
     checkName(operation, name);
     checkNumber(operation, name, 'timeout', timeoutSeconds, 0, ip.IPSET_LONGEST_TIMEOUT);
     checkNumber(operation, name, 'maximum of elements', maxElements, 1, 0xffffffff);
+    checkNumber(operation, name, 'number of buckets', buckets ?? 1024, 64, 2 ** 31);
     const family = set.family === 'IPv4' ? NFPROTO_IPV4 : NFPROTO_IPV6;
     const creation = call(
       operation,
@@ -171,6 +176,7 @@ function setsOf(conversation: ReturnType<typeof openConversation>): OpenIPSets {
         writer.u8(ip.IPSET_ATTR_FAMILY, family);
         writer.nest(ip.IPSET_ATTR_DATA, () => {
           writer.u32be(ip.IPSET_ATTR_TIMEOUT | NLA_F_NET_BYTEORDER, timeoutSeconds);
+          if (buckets !== undefined) writer.u32be(ip.IPSET_ATTR_HASHSIZE | NLA_F_NET_BYTEORDER, buckets);
           writer.u32be(ip.IPSET_ATTR_MAXELEM | NLA_F_NET_BYTEORDER, maxElements);
         });
       },

@@ -8,7 +8,7 @@
  *                    └ requestFullSync ──▶ the sync loop
  */
 import type { Host, Logger } from '../backend.ts';
-import { openIPSets } from '../netlink/ipset.ts';
+import { createNetlink } from '../netlink/netlink.ts';
 import { systemClock } from './clock.ts';
 import { exec } from './exec.ts';
 import { createSysctl } from './sysctl.ts';
@@ -25,7 +25,7 @@ export function createHost({ log, signal, requestFullSync }: HostOptions): Host 
     log,
     exec,
     sysctl: createSysctl(),
-    netlink: { ipset: () => openIPSets() },
+    netlink: createNetlink(),
     clock: systemClock,
     signal,
     requestFullSync,

@@ -14,8 +14,16 @@ import { repair } from './repair.ts';
 import { countOperations, parseSave, restoreInput, type TableInput } from './restore-text.ts';
 import type { IptablesTool } from './tool.ts';
 
-/** More clients than one endpoint will see within a timeout; the set grows as needed. */
 const MAX_CLIENTS = 1_048_576;
+/** Kernel memory that the buckets of all affinity sets may take, in bytes. */
+const BUCKET_MEMORY = 32 * 1024 * 1024;
+const BUCKET_BYTES = 16;
+
+/** Room for thousands of clients per endpoint while there are few affinity endpoints; less when there are many. */
+function bucketsFor(setCount: number): number {
+  const affordable = BUCKET_MEMORY / BUCKET_BYTES / Math.max(1, setCount);
+  return Math.min(4096, Math.max(64, 2 ** Math.floor(Math.log2(affordable))));
+}
 
 interface FamilyState {
   readonly family: IPFamily;
@@ -44,9 +52,10 @@ export function createBackend(
     return state;
   }
 
-  function makeSets({ family, doomedSets }: FamilyState, sets: ReadonlyMap<string, number>): void {
+  function makeSets({ family, planner, doomedSets }: FamilyState, sets: ReadonlyMap<string, number>): void {
+    const buckets = bucketsFor(planner.sets().size);
     for (const [name, timeoutSeconds] of sets) {
-      host.netlink.ipset().createHashIP({ name, family, timeoutSeconds, maxElements: MAX_CLIENTS });
+      host.netlink.ipset().createHashIP({ name, family, timeoutSeconds, maxElements: MAX_CLIENTS, buckets });
       // An endpoint that left and came back starts without the clients it once had.
       if (doomedSets.delete(name)) host.netlink.ipset().flush(name);
     }

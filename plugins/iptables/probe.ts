@@ -22,6 +22,7 @@ export async function probe(host: Host, options: IptablesOptions): Promise<Suppo
   const variant = options.variant === 'auto' ? await kubeletVariant(host) : options.variant;
   const tools = new Map<IPFamily, IptablesTool>();
   const missing: string[] = [];
+  let installed = false;
   for (const family of ['IPv4', 'IPv6'] as const) {
     if (family === 'IPv6' && host.sysctl.read('net/ipv6/conf/all/disable_ipv6') !== '0') {
       host.log.info('IPv6 is disabled on this host; serving IPv4 only');
@@ -31,12 +32,13 @@ export async function probe(host: Host, options: IptablesOptions): Promise<Suppo
     const answer = await answers(host, tool);
     if (answer === true) tools.set(family, tool);
     else missing.push(answer);
+    installed ||= answer === true || (await exists(host, tool));
   }
   const [tool] = tools.values();
   if (tool === undefined) {
-    const remedy = 'install the iptables package, or choose another backend (--backend)';
-    throw Object.assign(new Error(`the iptables backend cannot work here: ${missing.join('; ')}; ${remedy}`), {
-      code: 'KP_BACKEND_UNSUPPORTED',
+    const remedy = installed ? '' : '; install the iptables package, or choose another backend (--backend)';
+    throw Object.assign(new Error(`the iptables backend cannot work here: ${missing.join('; ')}${remedy}`), {
+      code: installed ? 'KP_BACKEND_FAILED' : 'KP_BACKEND_UNSUPPORTED',
     });
   }
   for (const reason of missing) host.log.warn('One IP family cannot be served', { reason });

@@ -7,6 +7,7 @@ import { createSocket } from 'node:dgram';
 import { connect, isIPv6 } from 'node:net';
 import { type Answer, type Outcome, outcomeOfError, type Request } from './agent-protocol.ts';
 import { requestSctp } from './agent-sctp.ts';
+import { watchSoftError } from './agent-soft-error.ts';
 
 const DEFAULT_TIMEOUT_MS = 400;
 
@@ -65,6 +66,7 @@ function openTcp({ destinationIP, destinationPort, sourceIP, sourcePort, timeout
     received = received.slice(end + 1);
   });
   socket.on('error', waiting.broke);
+  watchSoftError(socket, waiting.broke);
   socket.on('end', () => waiting.broke(Object.assign(new Error('the server ended it'), { code: 'EOF' })));
   return {
     ask(milliseconds = timeoutMs) {

@@ -5,7 +5,6 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { enterIsolation } from '../../build/isolate.ts';
 import type { IPFamily } from '../../core/backend.ts';
 import type { NodeSettings } from '../../core/model/node-settings.ts';
 import { judge } from '../conformance/judge.ts';
@@ -13,6 +12,7 @@ import { ENDPOINT_PORT, matrixObjects, type Probe, probes, roundTrips } from '..
 import { DEFAULT_SETTINGS, modelState, settingsFlags } from '../conformance/model-state.ts';
 import { startProxy } from '../conformance/proxy.ts';
 import type { Outcome } from './agent-protocol.ts';
+import { isolateTests } from './isolated.ts';
 import { nodeAddresses } from './node-addresses.ts';
 import { createWorld, type World } from './world.ts';
 import { CLUSTER_CIDR } from './world-topology.ts';
@@ -50,7 +50,7 @@ const CONFIGURATIONS: readonly Configuration[] = [
 ];
 const SERVICES = 70;
 
-await enterIsolation({ packages: ['iptables'] });
+await isolateTests();
 
 /** Each question from where it is asked, in parallel; outcomes in the order of the questions. */
 async function ask(world: World, questions: readonly Probe[]): Promise<(Outcome | undefined)[]> {

@@ -126,6 +126,9 @@ function lanLines(hosts: readonly string[]): readonly string[] {
     ...hosts.flatMap((host) => [`link set ${host} master br0`, `link set ${host} up`]),
     `addr add ${GATEWAY.IPv4}/24 dev br0`,
     `addr add ${GATEWAY.IPv6}/64 dev br0 nodad`,
+    // Without these, IPv6 would answer "no route".
+    'route add blackhole 0.0.0.0/0',
+    'route add blackhole ::/0',
   ];
 }
 

@@ -190,7 +190,11 @@ export function manifestSource(options: ManifestSourceOptions): Source {
 
   function spoil(state: FileState, file: string, fault: string): undefined {
     if (state.fault !== fault) {
-      report(file, fault, 'A manifest cannot be read; its last good version stays in force until it is corrected');
+      report(
+        file,
+        fault,
+        'A manifest cannot be read; what it held when last good stays in force until it is corrected',
+      );
     }
     state.fault = fault;
   }

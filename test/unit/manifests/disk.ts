@@ -1,5 +1,5 @@
 /** A folder of its own for each test, a source on it, and what the source delivered. */
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '../../../core/backend.ts';
@@ -36,7 +36,9 @@ export interface Disk {
 
 /** Run a test on a fresh folder; `path` of the source is the folder, or a file in it. */
 export async function onDisk(run: (disk: Disk) => Promise<void>, file = ''): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), 'manifests-'));
+  const root = await mkdtemp(join(tmpdir(), 'manifests-'));
+  const folder = join(root, 'manifests');
+  await mkdir(folder);
   const log = fakeLog();
   const problems: ManifestProblem[] = [];
   const source = manifestSource({
@@ -59,7 +61,7 @@ export async function onDisk(run: (disk: Disk) => Promise<void>, file = ''): Pro
     });
   } finally {
     await source.stop();
-    await rm(folder, { recursive: true, force: true });
+    await rm(root, { recursive: true, force: true });
   }
 }
 

@@ -77,6 +77,7 @@ test(
     await source.start(delivered);
     await writeFile(join(folder, 'web.yaml'), `${serviceYaml('web', 81)}---\nmetadata: {name: "ap`);
     await until(() => log.at('warn').length > 0, 'the warning');
+    await writeFile(join(folder, 'web.yaml'), `${serviceYaml('web', 81)}---\nmetadata: {name: "ap`);
     await pause(2_300);
     assert.is(port(delivered, 'web'), 80);
     assert.equal(
@@ -94,15 +95,15 @@ test(
 test(
   'a file that is written in steps is read when it has come to rest',
   on(async ({ folder, source, delivered, write, log }) => {
-    await write('web.yaml', serviceYaml('web'));
+    const text = (value: number): string => ['web', 'api', 'db'].map((name) => serviceYaml(name, value)).join('---\n');
+    await write('web.yaml', text(80));
     await source.start(delivered);
-    const text = `${serviceYaml('web', 81)}---\n${serviceYaml('api')}`;
     await writeFile(join(folder, 'web.yaml'), '');
-    for (let at = 0; at < text.length; at += 60) {
-      await appendFile(join(folder, 'web.yaml'), text.slice(at, at + 60));
-      await pause(15);
+    for (let at = 0; at < text(81).length; at += 40) {
+      await appendFile(join(folder, 'web.yaml'), text(81).slice(at, at + 40));
+      await pause(20);
     }
-    await until(() => port(delivered, 'web') === 81 && delivered.services.has('default/api'), 'the whole file');
+    await until(() => port(delivered, 'db') === 81, 'the whole file');
     assert.equal(log.at('warn'), []);
     assert.not(delivered.calls.some((call) => call.startsWith('delete')));
   }),
@@ -277,7 +278,10 @@ test(
     await until(() => port(delivered, 'web') === 81, 'the new folder');
     await writeFile(join(folder, 'web.yaml'), serviceYaml('web', 82));
     await until(() => port(delivered, 'web') === 82, 'an edit in the new folder');
-    await rm(`${folder}.older`, { recursive: true });
+    const began = performance.now();
+    await writeFile(join(folder, 'web.yaml'), serviceYaml('web', 83));
+    await until(() => port(delivered, 'web') === 83, 'another edit');
+    assert.ok(performance.now() - began < 1_500, 'by a watch of the new folder, not by the poll');
     assert.is(log.at('warn').length, 1);
   }),
 );

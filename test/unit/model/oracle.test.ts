@@ -259,8 +259,9 @@ detection('interfaces do not make the host itself a pod', () => {
 detection('none recognises no one', () => assert.not(isPod(POD, { kind: 'none' })));
 
 detection('an address of the node is the node, even when the packet does not say so', () => {
-  const spoken = { ...CLIENT, sourceIP: '192.168.60.10' };
-  assert.is(verdict(packet(spoken, VIP), LOCAL), 'cluster, masqueraded');
+  for (const sourceIP of ['192.168.60.10', '127.0.0.5']) {
+    assert.is(verdict(packet({ ...CLIENT, sourceIP }, VIP), LOCAL), 'cluster, masqueraded', sourceIP);
+  }
 });
 
 detection('an address of the node inside the pod CIDR goes as a pod, as by CIDR nothing else can be told', () => {

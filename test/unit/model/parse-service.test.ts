@@ -131,6 +131,11 @@ families('an IPv6-first Service gets both families', () => {
   assert.is(IPv6?.clusterIP, 'fd00::a');
 });
 
+families('of two cluster IPs of one family the first counts', () => {
+  const spec = { clusterIPs: ['10.96.0.10', '10.96.0.11'], ipFamilies: ['IPv4', 'IPv4'] };
+  assert.is(parse(spec).families.IPv4?.clusterIP, '10.96.0.10');
+});
+
 families('without ipFamilies only clusterIP counts, by its own family', () => {
   const { families: found } = parse({ ...DUAL, ipFamilies: undefined });
   assert.equal(Object.keys(found), ['IPv4']);

@@ -141,7 +141,6 @@ function judge(packet: Packet, verdict: Verdict, world: World, ports: readonly S
     return;
   }
   assert.ok(verdict.action !== 'pass' && verdict.servicePort === owner.key, `belongs to ${owner.key}`);
-  if (verdict.action === 'pass') return;
   const kind = exact?.kind ?? 'nodePort';
   const service = world.services.find(({ name }) => name === owner.name)!;
   const raw = world.slices.filter((slice) => slice.serviceName === owner.name).flatMap(({ endpoints }) => endpoints);
