@@ -46,6 +46,8 @@ export interface Endpoint {
  *   the node itself use `cluster` even when `externalPolicy` is Local.
  * - The chosen list is empty: REJECT (TCP reset or ICMP unreachable) when `hasEndpoints` is false, else DROP.
  * - `sourceRanges` guards `loadBalancerVIPs` only: other sources are dropped before anything else.
+ * - Several service ports claim one destination: clusterIP beats loadBalancerVIP beats externalIP beats node port,
+ *   among equals the smaller key in byte order. An address that is two of these in one service port is the stronger.
  */
 export interface ServicePort {
   /** "namespace/name:port/TCP", or "namespace/name/TCP" for an unnamed port. Unique and stable within a family. */
@@ -141,8 +143,8 @@ export interface Backend {
   /** Families that this backend can program on this host; the core syncs no other. */
   readonly families: readonly IPFamily[];
   /**
-   * Make the data plane equal to the state described. The core calls it for one family at a time and never
-   * again for that family before it settled. MUST be atomic where the kernel allows it. MUST throw when any part
+   * Make the data plane equal to the state described. The core never calls it for a family before the last call for
+   * that family settled; calls for the two families may overlap. MUST be atomic where the kernel allows it. MUST throw when any part
    * was not applied: the core reports it, retries, and makes the next change of this family full.
    */
   sync(change: Change): Promise<SyncReport>;

@@ -2,9 +2,11 @@
  * Who owns a destination. Nothing stops two Services from naming the same external IP or node port, and a data plane
  * has one answer per destination, so that all backends need the same rule, independent of the order of events:
  *
- *   clusterIP  beats  externalIP  beats  loadBalancerVIP  beats  node port;  among equals the smaller key in byte order
+ *   clusterIP  beats  loadBalancerVIP  beats  externalIP  beats  node port;  among equals the smaller key in byte order
  *
- * A cluster address cannot be taken over from outside this way: its owner is the API server's choice.
+ * The API server hands out cluster addresses and a load balancer's controller VIPs, while anyone who may write a
+ * Service may write any externalIPs (CVE-2020-8554): so those never take an address over from the others, nor do
+ * they open a VIP that has source ranges.
  */
 import type { Protocol, ServicePort } from '../backend.ts';
 
@@ -26,8 +28,8 @@ export interface Claim {
 
 const RANK: Readonly<Record<DestinationKind, number>> = {
   clusterIP: 0,
-  externalIP: 1,
-  loadBalancerVIP: 2,
+  loadBalancerVIP: 1,
+  externalIP: 2,
   nodePort: 3,
 };
 
@@ -37,8 +39,8 @@ export function frontends(servicePort: ServicePort): readonly Frontend[] {
   const frontend = (kind: FrontendKind, ip: string): Frontend => ({ kind, ip, protocol, port });
   return [
     frontend('clusterIP', servicePort.clusterIP),
-    ...servicePort.externalIPs.map((ip) => frontend('externalIP', ip)),
     ...servicePort.loadBalancerVIPs.map((ip) => frontend('loadBalancerVIP', ip)),
+    ...servicePort.externalIPs.map((ip) => frontend('externalIP', ip)),
   ];
 }
 

@@ -38,9 +38,11 @@ export function parseService(raw: unknown): Parsed<Service> {
   if (PROXY_NAME_LABEL in envelope.labels) return { value: undefined, problems: [] };
   const { spec } = envelope.raw;
   if (!isObject(spec)) return leftOut(problems, `spec: ${show(spec)} is not an object`);
-  if (spec.type === 'ExternalName' || spec.clusterIP === 'None') return { value: undefined, problems: [] };
-  if (typeof spec.clusterIP !== 'string' || spec.clusterIP === '') {
-    return leftOut(problems, `spec.clusterIP: ${show(spec.clusterIP)} is not an address of the Service yet`);
+  // The API server keeps clusterIP and clusterIPs[0] the same; a hand-written object may give only one of them.
+  const clusterIP = spec.clusterIP ?? (Array.isArray(spec.clusterIPs) ? spec.clusterIPs[0] : undefined);
+  if (spec.type === 'ExternalName' || clusterIP === 'None') return { value: undefined, problems: [] };
+  if (typeof clusterIP !== 'string' || clusterIP === '') {
+    return leftOut(problems, `spec.clusterIP: ${show(clusterIP)} is not an address of the Service yet`);
   }
   const ports = readPorts(spec.ports, problems);
   if (ports === undefined) return { value: undefined, problems };
@@ -144,7 +146,6 @@ function readClusterIPs(spec: RawObject, problems: string[]): Partial<Record<IPF
     return chosen;
   }
   const list = readList(spec.clusterIPs, 'spec.clusterIPs', problems);
-  // The API server keeps clusterIP and clusterIPs[0] the same; a hand-written object may give only the former.
   if (list.length === 0) add(spec.clusterIP, 'spec.clusterIP', ipFamilies[0]);
   ipFamilies.slice(0, list.length).forEach((family, index) => {
     add(list[index], `spec.clusterIPs[${index}]`, family);

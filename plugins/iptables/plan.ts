@@ -64,7 +64,7 @@ interface ServiceRecord {
   readonly sets: ReadonlySet<string>;
 }
 
-const RANK: Readonly<Record<FrontendKind, number>> = { clusterIP: 0, externalIP: 1, loadBalancerVIP: 2, nodePort: 3 };
+const RANK: Readonly<Record<FrontendKind, number>> = { clusterIP: 0, loadBalancerVIP: 1, externalIP: 2, nodePort: 3 };
 
 interface FrontendClaim extends Claim {
   readonly kind: FrontendKind;
@@ -235,8 +235,8 @@ function createState(settings: PlanSettings) {
       claim(frontendKey(ip, port.protocol, port.port), kind, ip);
     };
     exact(port.clusterIP, 'clusterIP');
-    for (const ip of port.externalIPs) exact(ip, 'externalIP');
     for (const ip of port.loadBalancerVIPs) exact(ip, 'loadBalancerVIP');
+    for (const ip of port.externalIPs) exact(ip, 'externalIP');
     if (port.nodePort !== 0) claim(portKey(port.protocol, port.nodePort), 'nodePort', undefined);
     return keys;
   }

@@ -16,14 +16,14 @@ claims('the frontends of a service port are its addresses with its port', () => 
   const rest = { protocol: 'UDP', port: 53 };
   assert.equal(frontends(port), [
     { kind: 'clusterIP', ip: '10.96.0.10', ...rest },
+    { kind: 'loadBalancerVIP', ip: '203.0.113.2', ...rest },
     { kind: 'externalIP', ip: '203.0.113.1', ...rest },
     { kind: 'externalIP', ip: '203.0.113.3', ...rest },
-    { kind: 'loadBalancerVIP', ip: '203.0.113.2', ...rest },
   ]);
 });
 
-claims('clusterIP beats externalIP beats VIP beats node port, whatever the keys', () => {
-  const order: readonly DestinationKind[] = ['clusterIP', 'externalIP', 'loadBalancerVIP', 'nodePort'];
+claims('clusterIP beats VIP beats externalIP beats node port, whatever the keys', () => {
+  const order: readonly DestinationKind[] = ['clusterIP', 'loadBalancerVIP', 'externalIP', 'nodePort'];
   const shuffled = order.map((kind, index) => ({ kind, servicePort: servicePort({ key: `${9 - index}` }) })).reverse();
   assert.equal(
     shuffled.sort(compareClaims).map(({ kind }) => kind),
@@ -41,7 +41,7 @@ claims('among equals the smaller key in byte order wins', () => {
 const SHARED = { ip: '203.0.113.9', protocol: 'TCP', port: 80 } as const;
 
 claims('the owner of an address does not depend on the order of service ports', () => {
-  const vip = servicePort({ key: 'a/a/TCP', loadBalancerVIPs: [SHARED.ip] });
+  const vip = servicePort({ key: 'z/z/TCP', loadBalancerVIPs: [SHARED.ip] });
   const second = servicePort({ key: 'c/c/TCP', externalIPs: [SHARED.ip] });
   const first = servicePort({ key: 'b/b/TCP', externalIPs: [SHARED.ip] });
   for (const ports of [
@@ -50,13 +50,13 @@ claims('the owner of an address does not depend on the order of service ports', 
     [second, first, vip],
   ]) {
     const owner = frontendOwner(ports, SHARED);
-    assert.equal([owner?.servicePort.key, owner?.kind], ['b/b/TCP', 'externalIP']);
+    assert.equal([owner?.servicePort.key, owner?.kind], ['z/z/TCP', 'loadBalancerVIP']);
   }
 });
 
 claims('an address owned as two kinds is owned as the stronger', () => {
   const both = servicePort({ externalIPs: [SHARED.ip], loadBalancerVIPs: [SHARED.ip] });
-  assert.is(frontendOwner([both], SHARED)?.kind, 'externalIP');
+  assert.is(frontendOwner([both], SHARED)?.kind, 'loadBalancerVIP');
 });
 
 claims('another port or protocol is another destination', () => {

@@ -49,10 +49,16 @@ for (const [title, raw] of NOT_OURS) {
 
 ours('a Service without a cluster IP is left out and says so', () => {
   for (const clusterIP of ['', undefined, null]) {
-    const { value, problems } = parseService(rawService({ clusterIP }));
+    const { value, problems } = parseService(rawService({ clusterIP, clusterIPs: undefined }));
     assert.is(value, undefined);
     assert.match(problems.join(), /^spec\.clusterIP: /);
   }
+});
+
+ours('a hand-written Service may give clusterIPs alone', () => {
+  const { value, problems } = parseService(rawService({ clusterIP: undefined, clusterIPs: ['10.96.0.77'] }));
+  assert.is(value?.families.IPv4?.clusterIP, '10.96.0.77');
+  assert.equal(problems, []);
 });
 
 const MALFORMED: readonly (readonly [unknown, RegExp])[] = [

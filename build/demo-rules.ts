@@ -1,0 +1,107 @@
+/**
+ * The data plane as an operator looks at it, by the tools that he has: an excerpt with counters, and what is left of
+ * it after a cleanup. Columns that say nothing (the same in every rule) are left out; nothing else is.
+ */
+import { fileURLToPath } from 'node:url';
+import type { ServicePort } from '../core/backend.ts';
+import type { World } from '../test/netns/world.ts';
+import { NODE_NAME } from '../test/netns/world-topology.ts';
+import { columnWidths, tableRow, WIDTH, wrap } from './demo-table.ts';
+
+export interface Excerpt {
+  /** The command that was run. */
+  readonly command: string;
+  readonly lines: readonly string[];
+}
+
+export interface BackendView {
+  /** Debian packages with the programs that the backend, or a look at it, needs. */
+  readonly packages: readonly string[];
+  /** Where a connection to this service port's cluster IP goes, and how many of those were translated. */
+  excerpt?(world: World, port: ServicePort): Promise<{ excerpts: readonly Excerpt[]; translated: number }>;
+}
+
+/** A backend that is not listed runs in the demo all the same, without an excerpt. */
+export const BACKEND_VIEWS: Readonly<Record<string, BackendView>> = {
+  iptables: { packages: ['iptables'], excerpt: iptablesExcerpt },
+};
+
+async function iptablesExcerpt(world: World, port: ServicePort) {
+  const services = await listChain(world, 'KUBE-SERVICES');
+  const entry = services.rules.find(({ destination, match }) => {
+    return destination === port.clusterIP && match.includes(`dpt:${port.port}`);
+  });
+  if (entry === undefined) throw new Error(`chain KUBE-SERVICES has no rule for ${port.clusterIP}:${port.port}`);
+  const chain = await listChain(world, entry.target);
+  const translated = chain.rules.filter(({ target }) => target === 'DNAT').reduce((sum, { pkts }) => sum + pkts, 0);
+  return { excerpts: [services.excerpt, chain.excerpt], translated };
+}
+
+interface Rule {
+  readonly pkts: number;
+  readonly target: string;
+  readonly destination: string;
+  readonly match: string;
+}
+
+/** Of `iptables -L -v`: pkts bytes target prot opt in out source destination, then the matches as text. */
+const COLUMNS = 9;
+const OFTEN_EMPTY = ['opt', 'in', 'out', 'source', 'destination'];
+const EMPTY = ['--', '*', '0.0.0.0/0'];
+
+async function listChain(world: World, name: string): Promise<{ excerpt: Excerpt; rules: readonly Rule[] }> {
+  const args = ['-t', 'nat', '-L', name, '-n', '-v'];
+  const { stdout } = await world.exec(NODE_NAME, 'iptables', args);
+  const [title = '', ...table] = stdout.trimEnd().split('\n');
+  const cells = table.map((line) => {
+    const words = line.trim().split(/\s+/);
+    return [...words.slice(0, COLUMNS), words.slice(COLUMNS).join(' ')];
+  });
+  const [header = [], ...rules] = cells;
+  const shown = header
+    .map((_, column) => column)
+    .filter((column) => {
+      const says = rules.some((rule) => !EMPTY.includes(rule[column] ?? ''));
+      return !OFTEN_EMPTY.includes(header[column]!) || says;
+    });
+  const picked = cells.map((row) => shown.map((column) => row[column] ?? ''));
+  return {
+    excerpt: { command: `iptables ${args.join(' ')}`, lines: [title, ...layOut(picked)] },
+    rules: rules.map((rule) => ({
+      pkts: Number(rule[0]),
+      target: rule[2] ?? '',
+      destination: rule[COLUMNS - 1] ?? '',
+      match: rule[COLUMNS] ?? '',
+    })),
+  };
+}
+
+/** Counters to the right, the rest to the left; a long match goes on below itself. */
+function layOut(rows: readonly (readonly string[])[]): readonly string[] {
+  const indent = 4;
+  const counters = columnWidths(rows.map((row) => row.slice(0, 2)));
+  const aligned = rows.map((row) => row.map((cell, column) => cell.padStart(counters[column] ?? 0)));
+  const before = aligned.map((row) => row.slice(0, -1));
+  const widths = columnWidths(before);
+  const start = widths.reduce((sum, width) => sum + width + 2, 0);
+  return aligned.flatMap((row, index) => {
+    const line = tableRow(before[index]!, widths, (text) => text);
+    const [first = '', ...more] = wrap(row.at(-1)!, { width: WIDTH - indent - start });
+    return [first === '' ? line : line.padEnd(start) + first, ...more.map((text) => ' '.repeat(start) + text)];
+  });
+}
+
+/** What a cleanup must not leave: rules and chains that are there now, IP sets too, as iptables-save writes them. */
+export async function footprint(world: World): Promise<readonly string[]> {
+  const saved = await Promise.all(
+    ['iptables-save', 'ip6tables-save'].map((command) => world.exec(NODE_NAME, command, [])),
+  );
+  const rules = saved.flatMap(({ stdout }) => stdout.split('\n').filter((line) => /^-A |^:\S+ - /.test(line)));
+  const sets = await world.exec(NODE_NAME, process.execPath, ['--eval', LIST_SETS], { anyStatus: true });
+  return [...rules.map((line) => line.replace(/ \[\d+:\d+\]$/, '')), ...sets.stdout.split('\n').filter(Boolean)];
+}
+
+/** Asked over netlink: the ipset program need not be there. A kernel without IP sets holds none. */
+const LIST_SETS = `
+  import(${JSON.stringify(fileURLToPath(new URL('../core/netlink/ipset.ts', import.meta.url)))}).then(({ openIPSets }) =>
+    openIPSets().names().forEach((name) => console.log('ipset ' + name)))`;
