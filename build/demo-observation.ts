@@ -67,13 +67,14 @@ function faultsOf(
     return outcome.outcome === 'answered' ? { ...outcome, localPort: 0, peerPort: 0 } : outcome;
   };
   const single = outcomes.flatMap((outcome) => judge(probe, alike(outcome), node) ?? []);
-  const faults = [...counts(single)].map(([fault, times]) => `${times} times: ${fault}`);
+  const faults = [...counts(single)].map(([fault, times]) => `${times}x ${fault}`);
   const { packet, verdict } = probe;
   if (verdict.action !== 'endpoints' || answers.length === 0) return faults;
 
   const to = hostPort(packet.destinationIP, packet.destinationPort);
   const servers = new Set(answers.map(({ address }) => address));
-  if (sticky && servers.size > 1) faults.push(`${from} to ${to}: expected one endpoint, got ${[...servers].join(', ')}`);
+  if (sticky && servers.size > 1)
+    faults.push(`${from} to ${to}: expected one endpoint, got ${[...servers].join(', ')}`);
   // Forty connections miss one of three endpoints by chance once in four million times.
   const missed = verdict.endpoints.map(({ ip, port }) => hostPort(ip, port)).filter((address) => !servers.has(address));
   if (!sticky && missed.length > 0 && answers.length >= 40) {

@@ -1,5 +1,5 @@
 /** The real program, as an operator runs it: core/main.ts on the node of the world, its log read line by line. */
-import { type ChildProcess, spawnSync } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -64,17 +64,4 @@ export function program(world: World, flags: readonly string[], onLog: (line: st
     },
     cleanup: () => world.exec(NODE_NAME, process.execPath, [MAIN, 'cleanup'], { anyStatus: true }),
   };
-}
-
-/**
- * This process's id as the world outside of build/isolate.ts's namespaces counts; undefined if it cannot be told.
- * The /proc that was there before is still mounted below the private one: a shell that takes the upper one away sees
- * itself, and its parent, by their outer ids.
- */
-export function outerProcessId(): number | undefined {
-  const script =
-    'umount /proc && while read -r key value; do [ "$key" = PPid: ] && echo "$value"; done < /proc/self/status';
-  const { stdout } = spawnSync('unshare', ['--mount', 'sh', '-c', script], { encoding: 'utf8' });
-  const id = Number((stdout ?? '').trim());
-  return Number.isInteger(id) && id > 0 ? id : undefined;
 }

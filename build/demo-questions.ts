@@ -148,14 +148,14 @@ function noteOn(port: ServicePort, target: Target): string {
     clusterIP: 'cluster IP',
     nodePort: 'node port',
     localhost: 'node port on localhost',
-    loadBalancerVIP: 'load balancer',
+    loadBalancerVIP: 'VIP',
   }[target];
   const facts = [kind];
   if ((external ? port.externalPolicy : port.internalPolicy) === 'Local') facts.push('policy Local');
   if (port.affinitySeconds > 0) facts.push(`session affinity ${port.affinitySeconds} s`);
   if (!port.hasEndpoints) facts.push('no endpoints');
   if (target === 'loadBalancerVIP' && port.sourceRanges.length > 0) {
-    facts.push(`only from ${port.sourceRanges.join(' ')}`);
+    facts.push(`for ${port.sourceRanges.join(', ')}`);
   }
   return facts.join(', ');
 }

@@ -76,13 +76,14 @@ export function createStage(world: World, print: (line: string) => void, paint: 
       );
       const title = ['    from', `reached, of ${CONNECTIONS} connections`, 'source seen by the pod', 'oracle'];
       const widths = columnWidths([title, ...rows.flat()]);
-      print(paint(tableRow(title, widths, painted('plain')), 'dim'));
+      print(paint(tableRow(title, widths, unpainted), 'dim'));
       const names = columnWidths(topics.map(({ service, destination }) => [service, destination]));
       for (const [index, { service, destination, note }] of topics.entries()) {
-        print(`  ${tableRow([{ text: service, tone: 'bold' }, destination, { text: note, tone: 'dim' }], names, paint)}`);
+        print(
+          `  ${tableRow([{ text: service, tone: 'bold' }, destination, { text: note, tone: 'dim' }], names, paint)}`,
+        );
         for (const row of rows[index]!) print(tableRow(row, widths, paint));
       }
-      for (const fault of observations.flat().flatMap((observation) => observation.faults)) say(`  WRONG: ${fault}`);
     },
     expect(holds, fault) {
       if (holds) return;
@@ -131,6 +132,4 @@ function requestOf({ protocol, sourceIP, destinationIP, destinationPort }: Quest
   return { protocol, sourceIP, destinationIP, destinationPort };
 }
 
-function painted(_tone: 'plain'): Paint {
-  return (text) => text;
-}
+const unpainted: Paint = (text) => text;

@@ -59,6 +59,7 @@ export async function daemon({ settings, log }: Run, choose = chooseBackend): Pr
         log: log.child('sync'),
         minSyncIntervalMs: settings.minSyncPeriodMs,
         checkIntervalMs: Math.min(settings.syncPeriodMs, LONGEST_CHECK_INTERVAL_MS),
+        longestRetryMs: settings.syncPeriodMs,
         onSync: ready.synced,
       });
     } catch (error) {

@@ -87,7 +87,8 @@ export const FLAGS = {
     'sync',
     duration,
     '30s',
-    'The data plane is checked for foreign changes at least this often. Applies to every backend except ipvs.',
+    'The longest pause before a failed sync is tried again, and between two looks for foreign changes (which are ' +
+      'never more than 5s apart). Applies to every backend except ipvs.',
   ),
   'iptables-min-sync-period': flag(
     'sync',

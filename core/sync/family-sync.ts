@@ -2,7 +2,7 @@
  * Keeps one IP family's data plane equal to the objects. IPv4 and IPv6 each have one and never wait for another.
  *
  *   store dirty ─┐                                     ┌─ done:   sent = change.node, health true, check armed
- *   node moved ──┼─▶ runner ─▶ attempt ─▶ driver.sync ─┼─ failed: next is full, health false, retried 1 s … 30 s
+ *   node moved ──┼─▶ runner ─▶ attempt ─▶ driver.sync ─┼─ failed: next is full, health false, retried after 1 s, 2 s, …
  *   full wanted ─┘                                     └─ late:   as failed, and no new call before it came back
  *         ▲
  *         ├── every hour
@@ -32,6 +32,7 @@ export interface FamilySyncOptions {
   readonly minSyncIntervalMs: number;
   readonly fullSyncIntervalMs: number;
   readonly checkIntervalMs: number;
+  readonly longestRetryMs: number;
   readonly onSync: (event: SyncEvent) => void;
   /** Called after every attempt, when busy() may have become false. */
   readonly onIdle: () => void;
@@ -73,7 +74,6 @@ export interface FamilySync {
 }
 
 const FIRST_RETRY_MS = 1_000;
-const LONGEST_RETRY_MS = 30_000;
 /** A check may use one hundredth of the time. */
 const CHECK_SHARE = 100;
 
@@ -106,7 +106,7 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
     clock,
     minIntervalMs: options.minSyncIntervalMs,
     maxIntervalMs: fullSyncIntervalMs,
-    retryMs: exponentialBackoff(FIRST_RETRY_MS, LONGEST_RETRY_MS),
+    retryMs: exponentialBackoff(FIRST_RETRY_MS, options.longestRetryMs),
     job: async () => {
       attempting = true;
       try {

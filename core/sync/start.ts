@@ -31,6 +31,8 @@ export interface SyncOptions {
   readonly fullSyncIntervalMs?: number;
   /** Milliseconds between self-checks of a backend that has them. Default 5000. */
   readonly checkIntervalMs?: number;
+  /** Milliseconds until a failed sync is tried again, at most; the first retry comes after one second. Default 30,000. */
+  readonly longestRetryMs?: number;
   /** Milliseconds after which a sync counts as failed. Default five minutes. */
   readonly syncDeadlineMs?: number;
   /** Told of every sync that succeeded. */
@@ -115,6 +117,7 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
       minSyncIntervalMs: options.minSyncIntervalMs ?? 1_000,
       fullSyncIntervalMs: Math.min(options.fullSyncIntervalMs ?? 3_600_000, LONGEST_TIMER_MS),
       checkIntervalMs: options.checkIntervalMs ?? 5_000,
+      longestRetryMs: options.longestRetryMs ?? 30_000,
       onSync: tell,
       onIdle: wakeWaiting,
     });

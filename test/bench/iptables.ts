@@ -27,6 +27,8 @@ const { values } = parseArgs({
     endpoints: { type: 'string', default: '10' },
     variants: { type: 'string', default: 'legacy,nft' },
     'reference-limit': { type: 'string', default: '120' },
+    // Set by the benchmark itself: which part to run, its result as JSON on standard output.
+    part: { type: 'string', default: '' },
   },
 });
 const load: Load = { services: Number(values.services), endpoints: Number(values.endpoints) };
@@ -52,7 +54,7 @@ function show(what: string, cost: Cost | undefined, more = ''): void {
     cost === undefined
       ? 'not finished within the limit'
       : `${cost.milliseconds.toFixed(1).padStart(10)} ms  CPU own ${cost.ownCPU.toFixed(0)} + iptables ${cost.childCPU.toFixed(0)} ms`;
-  console.log(`  ${what.padEnd(34)}${figures}${more === '' ? '' : `  ${more}`}`);
+  console.error(`  ${what.padEnd(34)}${figures}${more === '' ? '' : `  ${more}`}`);
 }
 
 const quiet: Logger = {
@@ -63,7 +65,14 @@ const quiet: Logger = {
   enabled: () => false,
 };
 
-async function ours(variant: string): Promise<{ full: Cost; change: Cost; save: string }> {
+/** What one part found; a cost is absent if it did not finish. */
+interface Result {
+  readonly full?: Cost;
+  readonly change?: Cost;
+  readonly met: { readonly mean: number; readonly worst: number };
+}
+
+async function ours(variant: string): Promise<Result> {
   const idle = privateMemory();
   let bytes = 0;
   let sink: ObjectSink | undefined;
@@ -123,20 +132,16 @@ async function ours(variant: string): Promise<{ full: Cost; change: Cost; save: 
     await sync.settled();
   });
   show('full sync, rules already right', repaired, `${bytes} bytes`);
-  console.log(`  private memory: ${idle.toFixed(0)} MiB before, ${memory.toFixed(0)} MiB after the full sync`);
+  console.error(
+    `  private memory                    ${idle.toFixed(0)} MiB idle, ${memory.toFixed(0)} MiB after the full sync`,
+  );
   await sync.stop();
   const save = spawnSync(`iptables-${variant}-save`, ['-t', 'nat'], { encoding: 'utf8', maxBuffer: 2 ** 30 }).stdout;
   await backend.cleanup();
-  return { full, change, save };
+  return { full, change, met: meetRules(save) };
 }
 
-interface Reference {
-  readonly full: Cost | undefined;
-  readonly change: Cost | undefined;
-  readonly save: string;
-}
-
-async function reference(variant: string): Promise<Reference> {
+async function reference(variant: string): Promise<Result> {
   const all = referenceInput(
     load,
     Array.from({ length: load.services }, (_, i) => i),
@@ -158,7 +163,8 @@ async function reference(variant: string): Promise<Reference> {
     finished = restore(all);
   });
   show('reference layout, full', finished ? full : undefined, `${all.length} bytes`);
-  if (!finished) return { full: undefined, change: undefined, save: all };
+  const met = meetRules(all);
+  if (!finished) return { met };
   let bytes = 0;
   const change = await medianCost(3, async (run) => {
     const input = referenceInput(load, [run]);
@@ -167,7 +173,7 @@ async function reference(variant: string): Promise<Reference> {
     restore(input);
   });
   show('reference layout, one change', change, `${bytes} bytes`);
-  return { full, change, save: all };
+  return { full, change, met };
 }
 
 /** Mean rules met over 1,000 connections to Services spread over the whole table. */
@@ -207,36 +213,50 @@ async function planner(): Promise<void> {
   await bench.run();
   for (const { name, result } of bench.tasks) {
     const median = result.state === 'completed' ? result.latency.p50 * 1000 : Number.NaN;
-    console.log(`  ${name}: ${median.toFixed(1)} µs (median)`);
+    console.error(`  ${name}: ${median.toFixed(1)} µs (median)`);
   }
 }
 
-// The sync loop's timers do not keep a process alive by themselves.
-const alive = setInterval(() => {}, 1 << 30);
-await enterIsolation({ packages: ['iptables'] });
-console.log(
-  `${load.services} Services × ${load.endpoints} endpoints, IPv4; medians of ${RUNS} runs where more than one`,
-);
-console.log('\nin the process');
-await planner();
-for (const variant of values.variants.split(',')) {
-  console.log(`\niptables-${variant}`);
-  const own = await ours(variant);
-  const theirs = await reference(variant);
-  for (const [label, save] of [
-    ['rules met, ours', own.save],
-    ['rules met, reference layout', theirs.save],
+/** Each part in a process of its own, so that memory and caches are its own. */
+function runPart(part: string): Result | undefined {
+  const args = [...process.execArgv, ...process.argv.slice(1), '--part', part];
+  const child = spawnSync(process.execPath, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  if (child.status !== 0) throw new Error(`part ${part} of the benchmark ended with status ${child.status}`);
+  return child.stdout.trim() === '' ? undefined : (JSON.parse(child.stdout) as Result);
+}
+
+function compare(variant: string): void {
+  console.error(`\niptables-${variant}`);
+  const own = runPart(`ours:${variant}`)!;
+  const theirs = runPart(`reference:${variant}`)!;
+  for (const [label, { met }] of [
+    ['rules met by a new connection', own],
+    ['reference layout, rules met', theirs],
   ] as const) {
-    const { mean, worst } = meetRules(save);
-    console.log(`  ${label.padEnd(34)}mean ${mean.toFixed(1)}, worst ${worst}`);
+    console.error(`  ${label.padEnd(34)}mean ${met.mean.toFixed(1)}, worst ${met.worst}`);
   }
-  if (theirs.full && theirs.change) {
+  if (own.full && own.change && theirs.full && theirs.change) {
     const full = own.full.milliseconds / theirs.full.milliseconds;
     const change = own.change.milliseconds / theirs.change.milliseconds;
-    console.log(`  ours / reference: full ${full.toFixed(2)}, change ${change.toFixed(2)}`);
+    console.error(`  ours / reference                  full ${full.toFixed(2)}, change ${change.toFixed(2)}`);
   }
-  // Nothing may be left for the next variant to walk through.
-  spawnSync(`iptables-${variant}`, ['-t', 'nat', '-F']);
-  spawnSync(`iptables-${variant}`, ['-t', 'nat', '-X']);
+}
+
+await enterIsolation({ packages: ['iptables'] });
+// The sync loop's timers do not keep a process alive by themselves.
+const alive = setInterval(() => {}, 1 << 30);
+const [part, variant = ''] = values.part.split(':');
+if (part === 'planner') {
+  await planner();
+} else if (part === 'ours') {
+  console.log(JSON.stringify(await ours(variant)));
+} else if (part === 'reference') {
+  console.log(JSON.stringify(await reference(variant)));
+} else {
+  console.error(
+    `${load.services} Services × ${load.endpoints} endpoints, IPv4; medians of ${RUNS} runs where more than one`,
+  );
+  runPart('planner');
+  for (const variant of values.variants.split(',')) compare(variant);
 }
 clearInterval(alive);
