@@ -29,14 +29,14 @@ export interface ScenesOptions {
   readonly backend: string;
   readonly print: (line: string) => void;
   readonly paint: Paint;
-  /** Gets the program's log, line by line. */
+  /** Gets the rest of the program's log, line by line. */
   readonly onLog: (line: string) => void;
 }
 
 /** Services on TCP; the endpoints of dns are asked on its own port. */
 const WEB_PORT = 8080;
 const DNS_PORT = 5353;
-const FOLLOW_LIMIT_MS = 10_000;
+const FOLLOW_LIMIT_MS = 5_000;
 /** The default of --iptables-min-sync-period. */
 const MIN_SYNC_PERIOD_MS = 1000;
 
@@ -58,7 +58,7 @@ export async function playScenes(options: ScenesOptions): Promise<Scenes> {
     // Faults are for every reader; the rest of the log is for whoever keeps the world.
     if (/^[EF]\d{4} /.test(line)) stage.expect(false, `kube-proxy logged: ${line}`);
     else if (/^W\d{4} /.test(line)) stage.say(`  ${line}`);
-    options.onLog(line);
+    else options.onLog(line);
   });
   const before = await footprint(world);
   const states = await startScene(stage, running, flags, world);
@@ -82,15 +82,11 @@ async function startScene(stage: Stage, running: Program, flags: readonly string
 }
 
 async function askScene(stage: Stage, states: States, world: World): Promise<void> {
-  const began = performance.now();
   const asked = topics(TOUR, states, world);
   const count = asked.reduce((sum, { questions }) => sum + questions.length, 0) * CONNECTIONS;
   stage.heading(`${count} connections to every kind of Service`);
   await stage.tour(asked, states);
-  stage.say(
-    `  (${secondsSince(began)}) A pod's own address is kept wherever the reply comes back through the node anyway;`,
-  );
-  stage.say('  a pod that reaches itself is masqueraded, or its reply would never leave it.');
+  stage.say('  A pod that reaches itself is masqueraded: its reply would otherwise never leave it.');
 }
 
 async function countersScene(stage: Stage, states: States, world: World, backend: string): Promise<void> {

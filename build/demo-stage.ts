@@ -10,6 +10,8 @@ import { type Cell, columnWidths, type Paint, tableRow, wrap } from './demo-tabl
 
 /** Connections per question: enough that every endpoint shows. */
 export const CONNECTIONS = 40;
+/** Well below a second, after which TCP asks again; well above what a busy machine takes. */
+const TIMEOUT_MS = 800;
 
 export interface Stage {
   heading(text: string): void;
@@ -117,7 +119,7 @@ async function inParallel(
   await Promise.all(
     [...byNamespace].map(async ([namespace, own]) => {
       const requests = own.flatMap(([{ probe }, times]) => Array<Request>(times).fill(requestOf(probe.packet)));
-      const all = await world.requests(namespace, requests, CONNECTIONS);
+      const all = await world.requests(namespace, requests, 2 * CONNECTIONS);
       let at = 0;
       for (const [question, times] of own) {
         outcomes.set(question, all.slice(at, at + times));
@@ -129,7 +131,7 @@ async function inParallel(
 }
 
 function requestOf({ protocol, sourceIP, destinationIP, destinationPort }: Question['probe']['packet']): Request {
-  return { protocol, sourceIP, destinationIP, destinationPort };
+  return { protocol, sourceIP, destinationIP, destinationPort, timeoutMs: TIMEOUT_MS };
 }
 
 const unpainted: Paint = (text) => text;

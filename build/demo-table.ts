@@ -37,24 +37,29 @@ export function tableRow(row: readonly Cell[], widths: readonly number[], paint:
 }
 
 /**
- * Breaks at blanks so that no line is longer than `width`; what follows the first line gets `indent` blanks before it.
- * A word that is too long by itself is cut, with the cut marked. `mark` ends every line but the last (" \" in a shell).
+ * Breaks at blanks, or inside a word that is too long by itself, so that no line is longer than `width`; what follows
+ * the first line gets `indent` blanks before it. `mark` ends every line but the last (" \" in a shell).
  */
 export function wrap(text: string, { indent = 0, width = WIDTH, mark = '' } = {}): readonly string[] {
   const lines: string[] = [];
-  const lead = /^ */.exec(text)![0];
-  let line = lead;
-  for (const word of text.trim().split(/ +/)) {
-    const blank = line.trim() === '' ? '' : ' ';
-    if (line.length + blank.length + word.length + mark.length <= width) {
-      line += blank + word;
-      continue;
+  const room = width - indent - mark.length;
+  const words = text.trim().split(/ +/);
+  let line = /^ */.exec(text)![0] + words[0]!.slice(0, room);
+  const pieces = [words[0]!.slice(room), ...words.slice(1)].flatMap((word) => inPieces(word, room));
+  for (const piece of pieces) {
+    if (`${line} ${piece}${mark}`.length <= width) line += ` ${piece}`;
+    else {
+      lines.push(line + mark);
+      line = ' '.repeat(indent) + piece;
     }
-    if (line.trim() !== '') lines.push(line + mark);
-    const room = width - indent - mark.length;
-    line = ' '.repeat(indent) + (word.length > room ? `${word.slice(0, room - 3)}...` : word);
   }
   return [...lines, line];
+}
+
+function inPieces(word: string, length: number): readonly string[] {
+  const pieces: string[] = [];
+  for (let at = 0; at < word.length; at += length) pieces.push(word.slice(at, at + length));
+  return pieces;
 }
 
 function textOf(cell: Cell): string {

@@ -54,7 +54,7 @@ async function play({ backend, keep }: Options, paint: Paint): Promise<number> {
     faults.length === 0
       ? paint(`All that was seen, ${seen} and what else is shown, is what the oracle said.`, 'good')
       : paint(
-          `Not all is what the oracle said: ${faults.length} differences in ${seen} and what else is shown.`,
+          `Not all is what the oracle said: ${faults.length} ${faults.length === 1 ? 'difference' : 'differences'} in ${seen} and what else is shown.`,
           'bad',
         ),
   );
