@@ -10,6 +10,10 @@ export function judge({ packet, verdict, namespace }: Probe, outcome: Outcome, n
   // The kernel tells a local UDP sender of both, DROP and REJECT, by failing its send (EPERM).
   const sendFailed = packet.origin === 'node' && outcome.outcome === 'unreachable' && outcome.code === 'EPERM';
   if (sendFailed && (verdict.action === 'reject' || verdict.action === 'drop')) return undefined;
+  // Asked by raw sockets, SCTP cannot tell whose ICMP error it got: an answer, or none.
+  if (packet.protocol === 'SCTP' && verdict.action !== 'endpoints') {
+    return outcome.outcome === 'answered' ? wrong('no answer') : undefined;
+  }
   switch (verdict.action) {
     case 'reject':
       return outcome.outcome === 'refused' ? undefined : wrong(`a refusal (${verdict.servicePort})`);

@@ -58,22 +58,33 @@ export async function requestSctp(request: Request, timeoutMs: number): Promise<
   const localPort = request.sourcePort ?? 32768 + Math.floor(Math.random() * 28000);
   const initiateTag = 1 + Math.floor(Math.random() * 0xfffffffe);
   const socket = openRaw(destinationIP);
+  // An ICMP error reaches every raw socket with that peer, whatever its ports: it counts only if no answer comes.
+  let told: Outcome = { outcome: 'timeout' };
   try {
     if (sourceIP !== undefined) socket.bind(sourceIP);
     socket.connect(destinationIP);
     const header = { sourcePort: localPort, destinationPort, verificationTag: 0 };
+    const next = (): ReturnType<RawSocket['receive']> | 'error' => {
+      try {
+        return socket.receive();
+      } catch (error) {
+        told = outcomeOfError((error as NodeJS.ErrnoException).code) ?? told;
+        return 'error';
+      }
+    };
     socket.send(encodeSctp({ kind: 'INIT', ...header, initiateTag, cookie: '' }));
     const end = performance.now() + timeoutMs;
     for (let left = timeoutMs; left > 0; left = end - performance.now()) {
       if ((await readable([socket.fd], Math.ceil(left))).length === 0) continue;
-      for (let got = socket.receive(); got !== undefined; got = socket.receive()) {
+      for (let got = next(); got !== undefined; got = next()) {
+        if (got === 'error') continue;
         const ack = decodeSctp(got.payload);
         if (ack?.kind !== 'INIT ACK' || ack.verificationTag !== initiateTag) continue;
         if (ack.destinationPort !== localPort || ack.sourcePort !== destinationPort) continue;
         return { outcome: 'answered', localPort, ...(JSON.parse(ack.cookie) as Answer) };
       }
     }
-    return { outcome: 'timeout' };
+    return told;
   } catch (error) {
     const outcome = outcomeOfError((error as NodeJS.ErrnoException).code);
     if (outcome) return outcome;
