@@ -169,7 +169,7 @@ async function cleanupScene(
   stage.quote(stdout.trimEnd().split('\n'));
   stage.expect(status === 0, `kube-proxy cleanup ended with status ${status}: ${stderr.trim()}`);
   const shared = left.length - own.length;
-  const exception = shared === 0 ? '' : ` (and ${shared} of KUBE-FIREWALL, which kubelet keeps alike)`;
+  const exception = shared === 0 ? '' : ` (and ${shared} of KUBE-FIREWALL, which kubelet has too)`;
   stage.say(`  Rules, chains and IP sets: ${standing.length} before, ${own.length} now${exception}.`);
   stage.expect(own.length === 0, `cleanup left ${own.join(' | ')}`);
   stage.expect(standing.length > 0, 'no rule was there before the cleanup, so that it proves nothing');

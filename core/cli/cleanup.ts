@@ -9,7 +9,17 @@ import { BUILT_IN, loadBackend } from './backends.ts';
 import type { Run } from './main.ts';
 import { faultLines } from './report-fault.ts';
 
-export async function cleanup({ settings, terminal, log }: Run): Promise<number> {
+export async function cleanup(run: Run): Promise<number> {
+  // The clock of a backend that waits for the kernel keeps no process alive, and here nothing else does.
+  const alive = setInterval(() => {}, 60_000);
+  try {
+    return await cleanUpAll(run);
+  } finally {
+    clearInterval(alive);
+  }
+}
+
+async function cleanUpAll({ settings, terminal, log }: Run): Promise<number> {
   let failures = 0;
   for (const entry of BUILT_IN) {
     const host = createHost({

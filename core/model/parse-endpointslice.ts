@@ -6,7 +6,7 @@
  * select-endpoints.ts, not here: another node's choice differs.
  */
 import type { IPFamily } from '../backend.ts';
-import { parseIP } from './ip.ts';
+import { isLoopback, parseIP } from './ip.ts';
 import type { EndpointSlice, Parsed, SliceEndpoint, SlicePort } from './objects.ts';
 import {
   absent,
@@ -105,6 +105,11 @@ function readEndpoint(entry: unknown, field: string, family: IPFamily, problems:
   const parsed = typeof addresses[0] === 'string' ? parseIP(addresses[0]) : undefined;
   if (parsed?.family !== family) {
     problems.push(`${field}.addresses[0]: ${show(addresses[0])} is not an ${family} address; the endpoint is ignored`);
+    return undefined;
+  }
+  // As the API server does: translating to it would open this node's own loopback services to everyone.
+  if (isLoopback(parsed.ip)) {
+    problems.push(`${field}.addresses[0]: ${parsed.ip} is a loopback address; the endpoint is ignored`);
     return undefined;
   }
   const conditions = readMap(entry.conditions, `${field}.conditions`, problems);

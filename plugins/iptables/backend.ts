@@ -2,16 +2,19 @@
  * The I/O of the backend: a plan in, kernel state out.
  *
  *   partial  edits of the plan ──▶ one iptables-restore --noflush (no listing of any kind)
- *   full     iptables-save ──▶ difference to the plan ──▶ one iptables-restore, or none
+ *   full     kernel-state.ts ──▶ difference to the plan ──▶ one iptables-restore, or none
  *   sets     created before the rules that name them, destroyed after
  */
 import type { Backend, Change, Host, Inspectable, IPFamily, SelfChecking, SyncReport } from '../../core/backend.ts';
-import { affinitySetPrefix } from './names.ts';
+import { LOCALNET_HOOKS } from './base-chains.ts';
+import { removeOtherVariant } from './cleanup.ts';
+import { readKernel } from './kernel-state.ts';
+import { affinitySetPrefix, probeSet } from './names.ts';
 import type { IptablesOptions } from './options.ts';
-import { createPlanner, type Plan, type Planner } from './plan.ts';
+import { countRules, createPlanner, type Plan, type Planner } from './plan.ts';
 import type { Support } from './probe.ts';
 import { repair } from './repair.ts';
-import { countOperations, parseSave, restoreInput, type TableInput } from './restore-text.ts';
+import { countOperations, restoreInput, type TableInput } from './restore-text.ts';
 import type { IptablesTool } from './tool.ts';
 
 const MAX_CLIENTS = 1_048_576;
@@ -31,6 +34,12 @@ interface FamilyState {
   readonly planner: Planner;
   /** Affinity sets that nothing refers to any more but that the kernel has not let go. */
   readonly doomedSets: Set<string>;
+  /** The rules that must be there before loopback addresses are routed were written, or found in place. */
+  guarded: boolean;
+  /** The tables that could not be read whole the last time, to tell of it once. */
+  partly: string;
+  /** Rules in the other variant of iptables were looked for. */
+  alone: boolean;
 }
 
 export function createBackend(
@@ -43,7 +52,7 @@ export function createBackend(
   const states = new Map<IPFamily, FamilyState>();
   for (const [family, tool] of support.tools) {
     const planner = createPlanner({ family, masqueradeBit: options.masqueradeBit, affinity, hairpin });
-    states.set(family, { family, tool, planner, doomedSets: new Set() });
+    states.set(family, { family, tool, planner, doomedSets: new Set(), guarded: false, partly: '', alone: false });
   }
 
   function stateOf(family: IPFamily): FamilyState {
@@ -74,14 +83,23 @@ export function createBackend(
   }
 
   async function syncFull(state: FamilyState, plan: Plan): Promise<string> {
-    const saved = parseSave(await state.tool.save());
+    const { saved, partly } = await readKernel(state.tool, 'entrances');
+    if (partly.length > 0 && state.partly !== partly.join()) {
+      host.log.warn('Tables that hold rules made by nft cannot be read; leftovers of earlier runs stay in them', {
+        command: state.tool.command,
+        tables: partly.join(','),
+      });
+    }
+    state.partly = partly.join();
     makeSets(state, state.planner.sets());
     const input = restoreInput(repair(saved, state.planner.desired, plan.localnet));
     if (input !== '') await state.tool.restore(input);
+    state.guarded = plan.localnet;
     if (affinity === 'ipset') {
       const ours = affinitySetPrefix(state.family);
       for (const name of host.netlink.ipset().names()) {
-        if (name.startsWith(ours) && !state.planner.sets().has(name)) state.doomedSets.add(name);
+        if (name === probeSet(state.family) || !name.startsWith(ours)) continue;
+        if (!state.planner.sets().has(name)) state.doomedSets.add(name);
       }
     }
     return input;
@@ -97,12 +115,27 @@ export function createBackend(
     return input;
   }
 
+  /** Only once ours are in place, so that no connection falls between; never a reason to fail. */
+  async function standAlone(state: FamilyState): Promise<void> {
+    if (state.alone) return;
+    state.alone = true;
+    try {
+      await removeOtherVariant(host, state.tool);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      host.log.warn('Rules in the other variant of iptables may be left', { command: state.tool.command, reason });
+    }
+  }
+
   async function sync(change: Change): Promise<SyncReport> {
     const state = stateOf(change.family);
     const plan = state.planner.apply(change);
-    if (plan.localnet) host.sysctl.ensure('net/ipv4/conf/all/route_localnet', '1');
-    const input = change.full ? await syncFull(state, plan) : await syncPartial(state, plan);
+    // Jumps are not chains, so that a partial sync does not write them; and the guard must precede what it guards.
+    const whole = change.full || (plan.localnet && !state.guarded);
+    const input = whole ? await syncFull(state, plan) : await syncPartial(state, plan);
+    await standAlone(state);
     destroySets(state);
+    if (plan.localnet) host.sysctl.ensure('net/ipv4/conf/all/route_localnet', '1');
     return {
       operations: countOperations(input),
       bytes: Buffer.byteLength(input),
@@ -112,13 +145,13 @@ export function createBackend(
 
   /** Someone may flush a table, delete a chain or take out the jumps; each leaves a mark in one of these chains. */
   async function check(family: IPFamily): ReturnType<SelfChecking['check']> {
-    const { tool, planner } = stateOf(family);
+    const { tool, planner, guarded } = stateOf(family);
     for (const table of ['mangle', 'nat', 'filter'] as const) {
       const canary = await tool.list(table, 'KUBE-PROXY-CANARY');
       if (canary === undefined) return { intact: false, reason: `the ${table} table lost its KUBE-PROXY-CANARY chain` };
     }
     const services = await tool.list('nat', 'KUBE-SERVICES');
-    const expected = planner.desired('nat').get('KUBE-SERVICES')?.split('\n').length;
+    const expected = countRules(planner.desired('nat').get('KUBE-SERVICES') ?? '');
     if (services === undefined || (services !== 'unknown' && services.length !== expected)) {
       return { intact: false, reason: 'chain KUBE-SERVICES of the nat table was changed' };
     }
@@ -132,6 +165,13 @@ export function createBackend(
       if (rules === undefined || rules === 'unknown') continue;
       if (!rules.some((rule) => rule.endsWith(` -j ${target}`))) {
         return { intact: false, reason: `chain ${chain} of the ${table} table no longer leads to ${target}` };
+      }
+    }
+    if (guarded) {
+      const [{ table, chain, rule }] = LOCALNET_HOOKS;
+      const rules = await tool.list(table, chain);
+      if (rules !== 'unknown' && !rules?.includes(`-A ${chain} ${rule}`)) {
+        return { intact: false, reason: `chain ${chain} of the ${table} table no longer guards loopback addresses` };
       }
     }
     return { intact: true };

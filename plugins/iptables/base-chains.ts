@@ -56,7 +56,7 @@ export const HOOKS: readonly Hook[] = [
  * from other hosts must be dropped. kubelet keeps the same rule in the same chain, which is why neither it nor the
  * chain is removed by cleanup.
  */
-export const LOCALNET_HOOKS: readonly Hook[] = [
+export const LOCALNET_HOOKS: readonly [Hook, ...Hook[]] = [
   {
     table: 'filter',
     chain: 'KUBE-FIREWALL',

@@ -1,9 +1,10 @@
 /** Removal of everything this backend, or an upstream kube-proxy in iptables mode, ever made, in either variant. */
 import type { Host } from '../../core/backend.ts';
+import { readKernel } from './kernel-state.ts';
 import { affinitySetPrefix } from './names.ts';
 import { destroyEventually } from './probe.ts';
 import { holdsOurs, removal } from './repair.ts';
-import { parseSave, restoreInput } from './restore-text.ts';
+import { restoreInput } from './restore-text.ts';
 import { createTool, exists, type IptablesTool } from './tool.ts';
 
 export async function cleanup(host: Host): Promise<void> {
@@ -22,6 +23,18 @@ export async function cleanup(host: Host): Promise<void> {
   }
 }
 
+/**
+ * Rules that this node's proxy left in the other variant, when the kubelet's hint or the host's default was another
+ * one then: they still see every packet, and know only the endpoints of that time. Takes `tool`'s own for granted.
+ */
+export async function removeOtherVariant(host: Host, tool: IptablesTool): Promise<void> {
+  const { stdout } = await host.exec(tool.command, ['--version']);
+  const own = /\((nf_tables|legacy)\)/.exec(stdout)?.[1];
+  if (own === undefined) return; // From before there were two.
+  const other = createTool(host, tool.family, own === 'legacy' ? 'nft' : 'legacy');
+  if (await exists(host, other)) await removeRules(host, other);
+}
+
 async function installedTools(host: Host): Promise<IptablesTool[]> {
   const tools: IptablesTool[] = [];
   for (const family of ['IPv4', 'IPv6'] as const) {
@@ -38,10 +51,21 @@ async function installedTools(host: Host): Promise<IptablesTool[]> {
 }
 
 async function removeRules(host: Host, tool: IptablesTool): Promise<void> {
-  const saved = parseSave(await tool.save());
+  const { saved, partly } = await readKernel(tool, 'everything');
   if (!holdsOurs(saved)) return;
-  await tool.restore(restoreInput(removal(saved)));
+  const { tables, held } = removal(saved);
+  await tool.restore(restoreInput(tables));
   host.log.info('Removed rules', { command: tool.command });
+  if (partly.length > 0) {
+    host.log.warn('Tables that hold rules made by nft could not be searched; see what is left with nft list ruleset', {
+      command: tool.command,
+      tables: partly.join(','),
+    });
+  }
+  if (held.length > 0) {
+    const remedy = 'delete such rules, then clean up again';
+    throw new Error(`${tool.command}: ${held.join('; ')}; ${remedy}`);
+  }
 }
 
 async function removeSets(host: Host): Promise<void> {
@@ -51,7 +75,7 @@ async function removeSets(host: Host): Promise<void> {
   } catch {
     return; // A kernel without IP sets holds none of ours.
   }
-  for (const family of ['IPv4', 'IPv6'] as const) {
-    for (const name of names) if (name.startsWith(affinitySetPrefix(family))) await destroyEventually(host, name);
-  }
+  const prefixes = [affinitySetPrefix('IPv4'), affinitySetPrefix('IPv6')];
+  const ours = names.filter((name) => prefixes.some((prefix) => name.startsWith(prefix)));
+  await destroyEventually(host, ours);
 }

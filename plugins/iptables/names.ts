@@ -55,12 +55,20 @@ export function affinitySetPrefix(family: IPFamily): string {
   return family === 'IPv4' ? 'KUBE-SEP-' : 'KUBE-6-SEP-';
 }
 
+/** The set that the probe makes and takes away again; another process may be at it right now. */
+export function probeSet(family: IPFamily): string {
+  return `${affinitySetPrefix(family)}PROBE`;
+}
+
 /** Chains that this backend makes per service, endpoint or address prefix; upstream's older KUBE-XLB- included. */
 const GENERATED = /^KUBE-(?:SVC|SVL|SEP|EXT|FW|XLB|VIP|NP|CIP|XIP|FIP|XNP|HNP)-/;
 
+/** Made and taken away again by the probe, in the mangle table; a probe that is killed leaves it. */
+export const PROBE_CHAIN = 'KUBE-PROXY-PROBE';
+
 /** Chains with a fixed name that belong to this backend, by table. Not KUBE-FIREWALL: kubelet shares it. */
 export const FIXED_CHAINS = {
-  mangle: ['KUBE-PROXY-CANARY'],
+  mangle: ['KUBE-PROXY-CANARY', PROBE_CHAIN],
   nat: ['KUBE-PROXY-CANARY', 'KUBE-SERVICES', 'KUBE-NODEPORTS', 'KUBE-POSTROUTING', 'KUBE-MARK-MASQ', 'KUBE-HAIRPIN'],
   filter: [
     'KUBE-PROXY-CANARY',

@@ -156,7 +156,7 @@ function createState(settings: PlanSettings) {
     const before = chains[table].get(chain);
     const after = rules?.join('\n');
     if (before === after) return;
-    ruleCounts[table] += (rules?.length ?? 0) - countLines(before);
+    ruleCounts[table] += (rules?.length ?? 0) - countRules(before ?? '');
     if (after === undefined) chains[table].delete(chain);
     else chains[table].set(chain, after);
     edits[table].set(chain, after);
@@ -298,6 +298,7 @@ function chainSettingsDiffer(a: NodeView, b: NodeView): boolean {
   return a.masqueradeAll !== b.masqueradeAll || JSON.stringify(a.localDetector) !== JSON.stringify(b.localDetector);
 }
 
-function countLines(text: string | undefined): number {
-  return text === undefined || text === '' ? 0 : text.split('\n').length;
+/** Of a chain's rules joined by line ends. */
+export function countRules(text: string): number {
+  return text === '' ? 0 : text.split('\n').length;
 }

@@ -3,14 +3,16 @@
  * two matches without which the plan falls back to plainer rules.
  */
 import type { Host, IPFamily } from '../../core/backend.ts';
-import { affinitySetPrefix } from './names.ts';
+import { PROBE_CHAIN, probeSet } from './names.ts';
 import type { IptablesOptions } from './options.ts';
 import { sourceIsDestination } from './rule-text.ts';
-import { answers, createTool, exists, type IptablesTool, type Variant } from './tool.ts';
+import { type Answer, answers, createTool, exists, type IptablesTool, type Variant } from './tool.ts';
 
 /** Chains that the kubelet makes in the mangle table of the variant that it uses, for others to follow. */
 const KUBELET_HINTS = ['KUBE-IPTABLES-HINT', 'KUBE-KUBELET-CANARY'];
-const PROBE_CHAIN = 'KUBE-PROXY-PROBE';
+/** How long another program may hold the lock of legacy iptables. */
+const BUSY_LIMIT_MS = 30_000;
+const BUSY_PAUSE_MS = 200;
 
 export interface Support {
   readonly tools: ReadonlyMap<IPFamily, IptablesTool>;
@@ -29,10 +31,10 @@ export async function probe(host: Host, options: IptablesOptions): Promise<Suppo
       continue;
     }
     const tool = createTool(host, family, variant);
-    const answer = await answers(host, tool);
-    if (answer === true) tools.set(family, tool);
-    else missing.push(answer);
-    installed ||= answer === true || (await exists(host, tool));
+    const answer = await whenFree(host, () => answers(host, tool));
+    if (answer === 'yes') tools.set(family, tool);
+    else missing.push(answer.reason);
+    installed ||= answer === 'yes' || (await exists(host, tool));
   }
   const [tool] = tools.values();
   if (tool === undefined) {
@@ -49,74 +51,114 @@ export async function probe(host: Host, options: IptablesOptions): Promise<Suppo
   };
 }
 
+/**
+ * Ask until there is an answer. What is settled here holds until the process ends, so that a lock which happens to be
+ * held must neither pass for a family that cannot be served nor for a match that the kernel lacks.
+ */
+async function whenFree<T>(host: Host, ask: () => Promise<T | 'busy'>): Promise<T> {
+  const deadline = host.clock.now() + BUSY_LIMIT_MS;
+  for (;;) {
+    const answer = await ask();
+    if (answer !== 'busy') return answer;
+    if (host.clock.now() > deadline || host.signal.aborted) {
+      const waited = `another program has held the lock of iptables for ${BUSY_LIMIT_MS / 1000} s`;
+      throw Object.assign(new Error(`${waited}: find it with "fuser /run/xtables.lock", then start again`), {
+        code: 'KP_BACKEND_FAILED',
+      });
+    }
+    await new Promise<void>((resolve) => {
+      host.clock.after(BUSY_PAUSE_MS, resolve);
+    });
+  }
+}
+
 /** Two sets of rules, one per variant, would both see each packet: follow whoever is on the node already. */
 async function kubeletVariant(host: Host): Promise<Variant> {
+  const installed: Variant[] = [];
   for (const variant of ['nft', 'legacy'] as const) {
     const tool = createTool(host, 'IPv4', variant);
     if (!(await exists(host, tool))) continue;
+    installed.push(variant);
     for (const hint of KUBELET_HINTS) {
-      const rules = await tool.list('mangle', hint);
-      if (rules !== undefined && rules !== 'unknown') return variant;
+      const rules = await whenFree(host, async () => {
+        const listed = await tool.list('mangle', hint);
+        return listed === 'unknown' ? 'busy' : { listed };
+      });
+      if (rules.listed !== undefined) return variant;
     }
   }
-  return 'default';
+  // Without a program of the plain name, the host's default is what there is.
+  const plain = await exists(host, createTool(host, 'IPv4', 'default'));
+  return plain ? 'default' : (installed[0] ?? 'default');
 }
 
 /** Does the kernel take this rule? Tried in the mangle table, where it is in nobody's way, and taken back. */
-async function takes(tool: IptablesTool, rule: string): Promise<true | string> {
+async function takes(tool: IptablesTool, rule: string): Promise<Answer> {
   const declare = `*mangle\n:${PROBE_CHAIN} - [0:0]\n`;
   try {
     await tool.restore(`${declare}-A ${PROBE_CHAIN} ${rule}\nCOMMIT\n`);
-    return true;
+    return 'yes';
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    if (!(error instanceof Error)) return { reason: String(error) };
+    return 'code' in error && error.code === 'KP_IPTABLES_BUSY' ? 'busy' : { reason: error.message };
   } finally {
     await tool.restore(`${declare}-X ${PROBE_CHAIN}\nCOMMIT\n`).catch(() => {});
   }
 }
 
 async function probeHairpin(host: Host, tool: IptablesTool): Promise<'bpf' | 'rules'> {
-  const answer = await takes(tool, `${sourceIsDestination(tool.family)} -j RETURN`);
-  if (answer === true) return 'bpf';
+  const answer = await whenFree(host, () => takes(tool, `${sourceIsDestination(tool.family)} -j RETURN`));
+  if (answer === 'yes') return 'bpf';
   host.log.info('No bpf match (CONFIG_NETFILTER_XT_MATCH_BPF); one hairpin rule for each local endpoint instead', {
-    reason: answer,
+    reason: answer.reason,
   });
   return 'rules';
 }
 
 async function probeAffinity(host: Host, tool: IptablesTool): Promise<'ipset' | 'recent'> {
-  const set = `${affinitySetPrefix(tool.family)}PROBE`;
-  let reason: string;
-  try {
-    const sets = host.netlink.ipset();
-    sets.createHashIP({ name: set, family: tool.family, timeoutSeconds: 1, maxElements: 1 });
-    const answer = await takes(tool, `-m set --match-set ${set} src -j SET --add-set ${set} src --exist --timeout 1`);
-    await destroyEventually(host, set);
-    if (answer === true) return 'ipset';
-    reason = answer;
-  } catch (error) {
-    reason = error instanceof Error ? error.message : String(error);
-  }
+  const set = probeSet(tool.family);
+  const rule = `-m set --match-set ${set} src -j SET --add-set ${set} src --exist --timeout 1`;
+  const answer = await whenFree(host, async () => {
+    try {
+      host.netlink.ipset().createHashIP({ name: set, family: tool.family, timeoutSeconds: 1, maxElements: 1 });
+      const taken = await takes(tool, rule);
+      await destroyEventually(host, [set]);
+      return taken;
+    } catch (error) {
+      return { reason: error instanceof Error ? error.message : String(error) };
+    }
+  });
+  if (answer === 'yes') return 'ipset';
   host.log.warn(
     'No IP sets (CONFIG_IP_SET_HASH_IP, CONFIG_NETFILTER_XT_SET); session affinity remembers only as many clients ' +
       'per endpoint as xt_recent.ip_list_tot says (100 unless the module is loaded with more)',
-    { reason },
+    { reason: answer.reason },
   );
   return 'recent';
 }
 
-/** nf_tables drops its reference to a set some time after the commit that removed the rule. */
-export async function destroyEventually(host: Host, set: string): Promise<void> {
+/**
+ * nf_tables drops its reference to a set some time after the commit that removed the rule. One set that stays in use
+ * does not keep the others from being destroyed.
+ */
+export async function destroyEventually(host: Host, names: readonly string[]): Promise<void> {
   const deadline = host.clock.now() + 3000;
+  let left = names;
   for (;;) {
-    try {
-      host.netlink.ipset().destroy(set);
-      return;
-    } catch (error) {
-      if (host.clock.now() > deadline) throw error;
-      await new Promise<void>((resolve) => {
-        host.clock.after(20, resolve);
-      });
-    }
+    const faults: unknown[] = [];
+    left = left.filter((name) => {
+      try {
+        host.netlink.ipset().destroy(name);
+        return false;
+      } catch (error) {
+        faults.push(error);
+        return true;
+      }
+    });
+    if (left.length === 0) return;
+    if (host.clock.now() > deadline) throw faults[0];
+    await new Promise<void>((resolve) => {
+      host.clock.after(20, resolve);
+    });
   }
 }

@@ -10,6 +10,14 @@ import type { SavedTables, TableInput } from './restore-text.ts';
 
 type Tables = Partial<Record<Table, TableInput>>;
 
+const HOOKED_CHAINS = byTable((hook) => hook.chain);
+const ENTRANCES = byTable((hook) => targetOf(hook.rule));
+
+function byTable(pick: (hook: Hook) => string): Readonly<Record<Table, ReadonlySet<string>>> {
+  const of = (table: Table) => new Set(HOOKS.filter((hook) => hook.table === table).map(pick));
+  return { mangle: of('mangle'), nat: of('nat'), filter: of('filter') };
+}
+
 /** Input that turns what was saved into what is desired. */
 export function repair(
   saved: SavedTables,
@@ -20,25 +28,43 @@ export function repair(
   for (const table of TABLES) {
     const edits: ChainEdits = new Map();
     for (const [chain, text] of desired(table)) if (saved[table].get(chain) !== text) edits.set(chain, text);
-    for (const chain of saved[table].keys()) {
-      if (isOwnChain(table, chain) && !desired(table).has(chain)) edits.set(chain, undefined);
+    const held = foreignReferences(saved, table);
+    for (const [chain, text] of saved[table]) {
+      if (!isOwnChain(table, chain) || desired(table).has(chain)) continue;
+      if (!held.has(chain)) edits.set(chain, undefined);
+      else if (text !== '') edits.set(chain, '');
     }
     tables[table] = { edits, ...hookEdits(saved, table, localnet) };
   }
   return tables;
 }
 
+export interface Removal {
+  readonly tables: Tables;
+  /** Chains that cannot be deleted because rules of others lead to them; they are emptied. One sentence for each. */
+  readonly held: readonly string[];
+}
+
 /** Input that removes everything of ours; KUBE-FIREWALL stays, see base-chains.ts. */
-export function removal(saved: SavedTables): Tables {
+export function removal(saved: SavedTables): Removal {
   const tables: Tables = {};
+  const held: string[] = [];
   for (const table of TABLES) {
     const edits: ChainEdits = new Map();
-    for (const chain of saved[table].keys()) if (isOwnChain(table, chain)) edits.set(chain, undefined);
+    const references = foreignReferences(saved, table);
+    for (const chain of saved[table].keys()) {
+      if (!isOwnChain(table, chain)) continue;
+      const reference = references.get(chain);
+      edits.set(chain, reference === undefined ? undefined : '');
+      if (reference !== undefined) {
+        held.push(`chain ${chain} of the ${table} table is empty but stays, for another program's rule: ${reference}`);
+      }
+    }
     const unhook: Hook[] = [];
     for (const [chain, text] of saved[table]) unhook.push(...ourJumps(table, chain, text));
     tables[table] = { edits, unhook };
   }
-  return tables;
+  return { tables, held };
 }
 
 /** Is anything of ours in what was saved? */
@@ -46,13 +72,37 @@ export function holdsOurs(saved: SavedTables): boolean {
   return TABLES.some((table) => [...saved[table].keys()].some((chain) => isOwnChain(table, chain)));
 }
 
-/** Rules of a chain that is not ours that lead to one that is. */
+/**
+ * Rules of a built-in chain that lead to one of our entrances, whoever put them there. Nothing else outside of our
+ * chains is ours: network plugins send packets to KUBE-MARK-MASQ, for instance, from chains of their own.
+ */
 function ourJumps(table: Table, chain: string, text: string): Hook[] {
-  if (text === '' || isOwnChain(table, chain)) return [];
-  return text
-    .split('\n')
-    .filter((rule) => isOwnChain(table, / -[jg] (\S+)$/.exec(` ${rule}`)?.[1] ?? ''))
+  if (!HOOKED_CHAINS[table].has(chain)) return [];
+  return rulesOf(text)
+    .filter((rule) => ENTRANCES[table].has(targetOf(rule)))
     .map((rule) => ({ table, chain, rule }));
+}
+
+/** Chains of ours to which rules of others lead, each with such a rule: the kernel keeps them from being deleted. */
+function foreignReferences(saved: SavedTables, table: Table): Map<string, string> {
+  const references = new Map<string, string>();
+  for (const [chain, text] of saved[table]) {
+    if (isOwnChain(table, chain)) continue;
+    const ours = new Set(ourJumps(table, chain, text).map((jump) => jump.rule));
+    for (const rule of rulesOf(text)) {
+      const target = targetOf(rule);
+      if (isOwnChain(table, target) && !ours.has(rule)) references.set(target, `-A ${chain} ${rule}`);
+    }
+  }
+  return references;
+}
+
+function targetOf(rule: string): string {
+  return / -[jg] (\S+)$/.exec(` ${rule}`)?.[1] ?? '';
+}
+
+function rulesOf(text: string): string[] {
+  return text === '' ? [] : text.split('\n');
 }
 
 function hookEdits(saved: SavedTables, table: Table, localnet: boolean): Required<Omit<TableInput, 'edits'>> {
@@ -60,7 +110,7 @@ function hookEdits(saved: SavedTables, table: Table, localnet: boolean): Require
   const hook: Hook[] = [];
   const create: string[] = [];
   const wanted = HOOKS.filter((one) => one.table === table);
-  for (const chain of new Set([...saved[table].keys(), ...wanted.map((one) => one.chain)])) {
+  for (const chain of HOOKED_CHAINS[table]) {
     const present = ourJumps(table, chain, saved[table].get(chain) ?? '');
     const expected = wanted.filter((one) => one.chain === chain);
     // Any difference in number, words or order: take all of ours out and put them on top, in one commit.

@@ -45,6 +45,15 @@ export function parseSave(text: string): SavedTables {
   return tables;
 }
 
+/**
+ * Tables of which iptables-nft-save prints nothing but this remark, because a rule in them was made by nft in a way
+ * that iptables has no words for. To take them for empty would double every jump.
+ */
+export function unreadableTables(text: string): Table[] {
+  const named = [...text.matchAll(/^# Table `(\S+)' is incompatible/gm)].map(([, table]) => table);
+  return TABLES.filter((table) => named.includes(table));
+}
+
 export interface TableInput {
   readonly edits: ChainEdits;
   /** Rules to take out of chains that are not ours. */
@@ -82,11 +91,11 @@ export function restoreInput(tables: Readonly<Partial<Record<Table, TableInput>>
   return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
 }
 
-/** Lines of restore input that write or delete a rule or a chain, for reports. */
+/** Lines of restore input that write or delete a rule, or flush or delete a chain, for reports. */
 export function countOperations(input: string): number {
   let count = 0;
   for (let at = 0; at < input.length; at = input.indexOf('\n', at) + 1 || input.length) {
-    if (input[at] === '-') count++;
+    if (input[at] === '-' || input[at] === ':') count++;
   }
   return count;
 }

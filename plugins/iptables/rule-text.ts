@@ -7,6 +7,8 @@ import type { IPFamily, LocalDetector, Protocol } from '../../core/backend.ts';
 /** Longest comment that the kernel keeps, in bytes, its terminating zero included. */
 const COMMENT_BYTES = 256;
 
+const INTERFACE_NAME_LENGTH = 15;
+
 /** Match for one address as source or destination. */
 export function hostCIDR(ip: string): string {
   return ip.includes(':') ? `${ip}/128` : `${ip}/32`;
@@ -25,17 +27,26 @@ export function destinationPort(protocol: Protocol, port: number): string {
   return `-m ${name} --dport ${port}`;
 }
 
-/** What the kernel keeps of a probability: 31 bits; printed with 11 decimals. */
+/**
+ * What the kernel keeps of a probability: 31 bits; printed with 11 decimals. In whole numbers, because C rounds a half
+ * to even where toFixed() rounds it up: 1/4096 would never be found right.
+ */
 export function randomly(probability: number): string {
-  const kept = Math.round(probability * 0x80000000) / 0x80000000;
-  return `-m statistic --mode random --probability ${kept.toFixed(11)}`;
+  const scaled = BigInt(Math.round(probability * 0x80000000)) * 10n ** 11n;
+  const [whole, rest] = [scaled >> 31n, scaled & 0x7fffffffn];
+  const up = rest > 0x40000000n || (rest === 0x40000000n && whole % 2n === 1n);
+  const digits = String(whole + (up ? 1n : 0n)).padStart(12, '0');
+  return `-m statistic --mode random --probability ${digits.slice(0, -11)}.${digits.slice(-11)}`;
 }
 
 /** Match for "comes from a pod of this node"; undefined when that cannot be told. */
 export function fromLocalPod(detector: LocalDetector): string | undefined {
   if (detector.kind === 'cidr') return `-s ${detector.cidr}`;
   if (detector.kind === 'interface') return `-i ${detector.name}`;
-  if (detector.kind === 'interfacePrefix') return `-i ${detector.prefix}+`;
+  // A prefix as long as a whole name is that name: iptables takes no longer word here.
+  if (detector.kind === 'interfacePrefix') {
+    return `-i ${detector.prefix}${detector.prefix.length < INTERFACE_NAME_LENGTH ? '+' : ''}`;
+  }
   return undefined;
 }
 

@@ -17,7 +17,7 @@ export interface IptablesTool {
   readonly command: string;
   /** Text of iptables-save: all tables that exist. */
   save(): Promise<string>;
-  /** Commit the text of plan.ts; each table at once. Throws with the offending rule. */
+  /** Commit the text of plan.ts; each table at once. Throws with the offending rule; KP_IPTABLES_BUSY for a held lock. */
   restore(input: string): Promise<void>;
   /** Rules of one chain; undefined if there is no such chain; 'unknown' if that cannot be told right now. */
   list(table: Table, chain: string): Promise<readonly string[] | undefined | 'unknown'>;
@@ -44,6 +44,7 @@ export function createTool(host: Host, family: IPFamily, variant: Variant): Ipta
     async restore(input) {
       const program = `${command}-restore`;
       const result = await run(program, ['-w', LOCK_SECONDS, '--noflush'], input);
+      if (isBusy(result)) throw failure(program, explain(result), 'KP_IPTABLES_BUSY');
       if (result.status !== 0) throw failure(program, explain(result) + offendingLine(result.stderr, input));
     },
     async list(table, chain) {
@@ -55,8 +56,13 @@ export function createTool(host: Host, family: IPFamily, variant: Variant): Ipta
   };
 }
 
-function failure(program: string, what: string): Error {
-  return Object.assign(new Error(`${program}: ${what}`), { code: 'KP_IPTABLES' });
+function failure(program: string, what: string, code = 'KP_IPTABLES'): Error {
+  return Object.assign(new Error(`${program}: ${what}`), { code });
+}
+
+/** Another program was at it: to be tried again, says nothing about what the host can do. */
+function isBusy(result: ExecResult): boolean {
+  return result.status === STATUS_RESOURCE && /xtables lock|temporarily unavailable/i.test(result.stderr);
 }
 
 /** One line of what the program said, with the remedy where it is known. */
@@ -79,13 +85,17 @@ function offendingLine(stderr: string, input: string): string {
   return line === undefined ? '' : `; the line is: ${line}`;
 }
 
-/** True if the program exists and answers; its stderr text otherwise. */
-export async function answers(host: Host, tool: IptablesTool): Promise<true | string> {
+/** What came of asking a host for something: it can, it cannot for this reason, or it is too busy to say. */
+export type Answer = 'yes' | 'busy' | { readonly reason: string };
+
+/** Does the program exist, and the kernel answer it? */
+export async function answers(host: Host, tool: IptablesTool): Promise<Answer> {
   try {
     const result = await host.exec(tool.command, ['-w', LOCK_SECONDS, '-t', 'nat', '-S', 'POSTROUTING']);
-    return result.status === 0 ? true : `${tool.command}: ${explain(result)}`;
+    if (result.status === 0) return 'yes';
+    return isBusy(result) ? 'busy' : { reason: `${tool.command}: ${explain(result)}` };
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return { reason: error instanceof Error ? error.message : String(error) };
   }
 }
 

@@ -64,12 +64,23 @@ else {
   });
 }
 
-/** In a process group of its own, as a shell starts a job. */
+const running = new Set<ChildProcess>();
+test.after.each(() => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
+/** In a process group of its own, as a shell starts a job; ended after a minute, or with its test. */
 function started(...args: readonly string[]): { child: ChildProcess; until: (text: string) => Promise<string> } {
   const child = spawn(process.execPath, [DEMO, ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: environment,
     detached: true,
+  });
+  running.add(child);
+  const deadline = setTimeout(() => child.kill('SIGKILL'), 60_000);
+  child.once('exit', () => {
+    clearTimeout(deadline);
+    running.delete(child);
   });
   let output = '';
   child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {

@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { HOOKS } from '../../../plugins/iptables/base-chains.ts';
 import { holdsOurs, removal, repair } from '../../../plugins/iptables/repair.ts';
-import { countOperations, parseSave, restoreInput } from '../../../plugins/iptables/restore-text.ts';
+import { countOperations, parseSave, restoreInput, unreadableTables } from '../../../plugins/iptables/restore-text.ts';
 
 const test = suite('iptables-save and iptables-restore text');
 
@@ -89,7 +89,7 @@ test('restore input declares what it fills, unhooks before it deletes, and puts 
     'COMMIT',
     '',
   ]);
-  assert.is(countOperations(input), 5);
+  assert.is(countOperations(input), 7);
 });
 
 test('nothing to do is no input at all', () => {
@@ -105,8 +105,41 @@ test('localnet guard is added once, and its chain only if it is missing', () => 
   assert.not.match(add(kubelets), /KUBE-FIREWALL/);
 });
 
+test("another program's rule that leads to a chain of ours stays, and keeps that chain without keeping its rules", () => {
+  const foreign = [
+    ':CNI-HOSTPORT - [0:0]',
+    '-A PREROUTING -p tcp -m tcp --dport 8099 -j KUBE-MARK-MASQ',
+    '-A CNI-HOSTPORT -s 10.1.1.1/32 -j KUBE-SVC-GONE',
+    '-A CNI-HOSTPORT -s 10.1.1.2/32 -g KUBE-SERVICES',
+  ];
+  const saved = parseSave(`${SAVED}*nat\n:KUBE-MARK-MASQ - [0:0]\n${foreign.join('\n')}\nCOMMIT\n`);
+  const kept = new Map([['KUBE-MARK-MASQ', '-j MARK']]);
+  const full = repair(saved, (table) => (table === 'nat' ? kept : new Map()), false).nat!;
+  assert.equal([...full.edits].sort(), [
+    ['KUBE-MARK-MASQ', '-j MARK'],
+    ['KUBE-SERVICES', ''],
+    ['KUBE-SVC-GONE', ''],
+  ]);
+  assert.equal(full.unhook, []);
+  const { tables, held } = removal(saved);
+  assert.equal(new Set(tables.nat!.edits.values()), new Set(['']));
+  assert.is(tables.nat!.unhook?.length, 1, 'our own jump goes all the same');
+  assert.is(held.length, 3);
+  assert.match(held.join(), /KUBE-MARK-MASQ .*: -A PREROUTING -p tcp -m tcp --dport 8099/);
+  // Once they are empty there is nothing left to write.
+  const emptied = parseSave(`*nat\n:KUBE-SVC-GONE - [0:0]\n-A CNI-HOSTPORT -j KUBE-SVC-GONE\nCOMMIT\n`);
+  assert.is(repair(emptied, () => new Map(), false).nat!.edits.size, 0);
+});
+
+test('a table that iptables-save has no words for is told from an empty one', () => {
+  const text = "# Table `nat' is incompatible, use 'nft' tool.\n# Table `raw' is incompatible, use 'nft' tool.\n";
+  assert.equal(unreadableTables(`${text}*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n`), ['nat']);
+  assert.equal(unreadableTables(SAVED), []);
+});
+
 test('cleanup takes our chains and every jump to them, and leaves the rest', () => {
-  const tables = removal(parseSave(SAVED));
+  const { tables, held } = removal(parseSave(SAVED));
+  assert.equal(held, []);
   assert.equal([...tables.nat!.edits.keys()].sort(), ['KUBE-SERVICES', 'KUBE-SVC-GONE']);
   assert.equal(tables.nat!.unhook, [
     { table: 'nat', chain: 'PREROUTING', rule: '-m comment --comment "kubernetes service portals" -j KUBE-SERVICES' },

@@ -27,6 +27,18 @@ const SERVICE = { 'kubernetes.io/service-name': 'web' };
 
 const slices = suite('slices');
 
+slices('an endpoint on loopback is ignored: it would open what this node serves to itself alone', () => {
+  const endpoints = [{ addresses: ['127.0.0.1'] }, { addresses: ['10.244.1.5'] }];
+  const [slice, problems] = parseWithProblems({ endpoints });
+  assert.equal(
+    slice.endpoints.map((one) => one.ip),
+    ['10.244.1.5'],
+  );
+  assert.match(problems, /endpoints\[0\]\.addresses\[0\]: 127\.0\.0\.1 is a loopback address/);
+  const [six] = parseWithProblems({ addressType: 'IPv6', endpoints: [{ addresses: ['::1'] }] });
+  assert.equal(six.endpoints, []);
+});
+
 slices('an ordinary slice is kept with what the proxy reads of it', () => {
   assert.equal(parse(), {
     namespace: 'shop',

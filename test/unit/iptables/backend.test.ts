@@ -1,0 +1,123 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Backend, SelfChecking } from '../../../core/backend.ts';
+import { createBackend } from '../../../plugins/iptables/backend.ts';
+import { parseOptions } from '../../../plugins/iptables/options.ts';
+import { createTool } from '../../../plugins/iptables/tool.ts';
+import { type FakeHost, fakeHost, type Program } from './fake-host.ts';
+import { full, node, partial, servicePort } from './samples.ts';
+
+const test = suite('iptables backend');
+const NOWHERE = node({ nodePortAddresses: { match: 'list', addresses: [] } });
+const LOOPBACK = node({ nodePortAddresses: { match: 'list', addresses: ['127.0.0.1'] } });
+
+interface Stage {
+  readonly host: FakeHost;
+  readonly backend: Backend & SelfChecking;
+  /** What happened, in order: restore input and sysctl writes. */
+  readonly events: string[];
+}
+
+/** A kernel that starts empty, is told what `saved` says, and swallows everything. */
+function stage(saved = '', list: Program = () => ({})): Stage {
+  const events: string[] = [];
+  const program: Program = (line, stdin) => {
+    if (line.startsWith('iptables-save')) return { stdout: saved };
+    if (line.startsWith('iptables-restore')) events.push(stdin);
+    return / -S /.test(line) ? list(line, stdin) : {};
+  };
+  const sysctl = { read: () => '0', ensure: (name: string, value: string) => void events.push(`${name}=${value}`) };
+  const host = fakeHost(program, { sysctl });
+  const tools = new Map([['IPv4', createTool(host, 'IPv4', 'default')] as const]);
+  const support = { tools, affinity: 'ipset', hairpin: 'bpf' } as const;
+  return { host, events, backend: createBackend(host, parseOptions({}), support, async () => {}) };
+}
+
+test('loopback addresses are routed only once the rule that guards them is in place, in a partial sync too', async () => {
+  const { backend, events } = stage();
+  await backend.sync(full([], NOWHERE));
+  assert.is(events.length, 1);
+  assert.not.match(events[0]!, /KUBE-FIREWALL/);
+  await backend.sync(partial([], [], LOOPBACK));
+  assert.is(events.length, 3);
+  assert.match(events[1]!, /-I KUBE-FIREWALL ! -s 127\.0\.0\.0\/8 -d 127\.0\.0\.0\/8 .* -j DROP/);
+  assert.is(events[2], 'net/ipv4/conf/all/route_localnet=1');
+  // From then on a partial sync is one again: without a look at the kernel.
+  await backend.sync(partial([servicePort()], [], LOOPBACK));
+  assert.match(events[3]!, /KUBE-SVC-/);
+  assert.not.match(events[3]!, /KUBE-FIREWALL|PREROUTING/);
+});
+
+/** The kernel's answer to `iptables -S CHAIN`, from what the backend was made to write. */
+function kernelOf(inputs: readonly string[]): Program {
+  return (line) => {
+    const [, table = '', chain = ''] = / -t (\S+) -S (\S+)$/.exec(line) ?? [];
+    const section =
+      inputs
+        .join('')
+        .split('*')
+        .find((part) => part.startsWith(`${table}\n`)) ?? '';
+    const lines = section.split('\n').map((rule) => rule.replace(/^-I /, '-A '));
+    if (!lines.some((rule) => rule.startsWith(`:${chain} `) || rule.startsWith(`-A ${chain} `))) return { status: 1 };
+    return { stdout: lines.filter((rule) => rule.startsWith(`-A ${chain} `)).join('\n') };
+  };
+}
+
+test('a node without Services and without an address for node ports is intact', async () => {
+  for (const [view, ports] of [
+    [NOWHERE, []],
+    [NOWHERE, [servicePort()]],
+    [LOOPBACK, []],
+  ] as const) {
+    const events: string[] = [];
+    const { backend, events: written } = stage('', (line, stdin) => kernelOf(events)(line, stdin));
+    await backend.sync(full(ports, view));
+    events.push(...written);
+    assert.equal(await backend.check('IPv4'), { intact: true });
+  }
+});
+
+test('a guard of loopback addresses that is gone is noticed', async () => {
+  const events: string[] = [];
+  const { backend, events: written } = stage('', (line, stdin) => kernelOf(events)(line, stdin));
+  await backend.sync(full([], LOOPBACK));
+  events.push(written[0]!.replace(/^-I KUBE-FIREWALL .*$/m, ''));
+  const state = await backend.check('IPv4');
+  assert.is(state.intact, false);
+  assert.match(JSON.stringify(state), /KUBE-FIREWALL/);
+});
+
+test('where a table cannot be read, jumps that are there are not put in again', async () => {
+  const unreadable = "# Table `nat' is incompatible, use 'nft' tool.\n";
+  const events: string[] = [];
+  const {
+    backend,
+    events: written,
+    host,
+  } = stage(unreadable, (line, stdin) => {
+    const answer = kernelOf(events)(line, stdin);
+    // Built-in chains always exist.
+    return answer?.status === 1 && / -S [A-Z]+$/.test(line) ? {} : answer;
+  });
+  await backend.sync(full([servicePort()], NOWHERE));
+  assert.match(written[0]!, /-I PREROUTING .*-j KUBE-SERVICES/);
+  events.push(...written);
+  await backend.sync(full([servicePort()], NOWHERE));
+  const [nat = ''] = /\*nat[^*]*/.exec(written[1]!) ?? [];
+  assert.match(nat, /-A KUBE-SVC-/);
+  assert.not.match(nat, /PREROUTING|POSTROUTING/);
+  assert.equal(host.warnings.length, 1, 'told once');
+});
+
+test('a chain of the host that hides a rule from iptables stops the sync with the remedy', async () => {
+  const { backend, events } = stage("# Table `nat' is incompatible, use 'nft' tool.\n", () => ({ status: 1 }));
+  try {
+    await backend.sync(full([servicePort()]));
+    assert.unreachable();
+  } catch (error) {
+    assert.match((error as Error).message, /chain PREROUTING of the nat table cannot be read.*nft list ruleset/);
+  }
+  assert.equal(events, []);
+});
+
+test.run();

@@ -1,0 +1,51 @@
+/** A host whose programs and IP sets are functions of the test. Time passes only while somebody waits for it. */
+import type { ExecResult, Host, IPSets } from '../../../core/backend.ts';
+
+export interface FakeHost extends Host {
+  /** Every program run, as typed. */
+  readonly runs: readonly string[];
+  readonly warnings: readonly string[];
+}
+
+export type Program = (line: string, stdin: string) => Partial<ExecResult> | undefined;
+
+/** `program` answers undefined for what is not installed. */
+export function fakeHost(program: Program, rest: Partial<Host> = {}): FakeHost {
+  const runs: string[] = [];
+  const warnings: string[] = [];
+  let now = 0;
+  const sets: IPSets = {
+    createHashIP() {},
+    destroy() {},
+    flush() {},
+    names: () => [],
+    members: () => [],
+  };
+  return {
+    runs,
+    warnings,
+    log: { error() {}, warn: (message) => void warnings.push(message), info() {}, verbose() {}, enabled: () => false },
+    async exec(command, args, options = {}) {
+      const line = [command, ...args].join(' ');
+      runs.push(line);
+      const result = program(line, String(options.stdin ?? ''));
+      if (result === undefined) throw Object.assign(new Error(`cannot start ${command}`), { code: 'KP_EXEC' });
+      return { status: 0, stdout: '', stderr: '', timedOut: false, ...result };
+    },
+    sysctl: { read: () => '0', ensure() {} },
+    netlink: { ipset: () => sets },
+    clock: {
+      now: () => now,
+      after(milliseconds, callback) {
+        queueMicrotask(() => {
+          now += milliseconds;
+          callback();
+        });
+        return () => {};
+      },
+    },
+    signal: new AbortController().signal,
+    requestFullSync() {},
+    ...rest,
+  };
+}
