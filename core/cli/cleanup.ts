@@ -29,7 +29,7 @@ async function cleanUpAll({ settings, terminal, log }: Run): Promise<number> {
     });
     try {
       await cleanUp(entry, host);
-      terminal.stdout(`${entry.name}: nothing of it is left on this host\n`);
+      terminal.stdout(`${entry.name}: cleaned up\n`);
     } catch (error) {
       if (isUnsupported(error)) {
         terminal.stdout(`${entry.name}: cannot have left anything on this host: ${errorText(error)}\n`);

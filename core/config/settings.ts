@@ -69,6 +69,13 @@ export function checkSettings(line: CommandLine, backends: readonly string[]): C
     complain('pod-interface-name-prefix', 'is needed with --detect-local-mode=InterfaceNamePrefix; for example veth');
   }
 
+  for (const name of ['pod-bridge-interface', 'pod-interface-name-prefix'] as const) {
+    if (values[name] !== '' && !INTERFACE_NAME.test(values[name])) {
+      const remedy = 'at most 15 letters, digits and -_.@, as in ip link';
+      complain(name, `"${values[name]}" cannot be (the beginning of) the name of an interface; ${remedy}`);
+    }
+  }
+
   let nodePortAddresses = values['nodeport-addresses'];
   if (nodePortAddresses.includes('primary')) {
     if (nodePortAddresses.length > 1) {
@@ -122,6 +129,9 @@ export function checkSettings(line: CommandLine, backends: readonly string[]): C
   };
   return { settings, faults };
 }
+
+/** The kernel takes more, but "+" means a prefix to iptables and quotes or blanks would be its next word. */
+const INTERFACE_NAME = /^[A-Za-z0-9_.@][A-Za-z0-9_.@-]{0,14}$/;
 
 /** Node names are lower-case DNS names; hostnames need not be. */
 export function canonicalHostname(name: string): string {

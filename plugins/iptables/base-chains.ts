@@ -32,6 +32,8 @@ export const HOOKS: readonly Hook[] = [
     `${NEW} ${comment('kubernetes externally-visible service portals')}`,
     'KUBE-EXTERNAL-SERVICES',
   ),
+  // A clusterIP is no address of the node, unless someone made it one.
+  jump('filter', 'INPUT', `${NEW} ${comment('kubernetes service portals')}`, 'KUBE-SERVICES'),
   jump('filter', 'FORWARD', `${NEW} ${comment('kubernetes load balancer firewall')}`, 'KUBE-PROXY-FIREWALL'),
   jump('filter', 'FORWARD', comment('kubernetes forwarding rules'), 'KUBE-FORWARD'),
   jump('filter', 'FORWARD', `${NEW} ${comment('kubernetes service portals')}`, 'KUBE-SERVICES'),

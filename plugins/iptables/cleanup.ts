@@ -55,7 +55,10 @@ async function removeRules(host: Host, tool: IptablesTool): Promise<void> {
   if (!holdsOurs(saved)) return;
   const { tables, held } = removal(saved);
   await tool.restore(restoreInput(tables));
-  host.log.info('Removed rules', { command: tool.command });
+  const kept = saved.filter.has('KUBE-FIREWALL')
+    ? { kept: "KUBE-FIREWALL, which guards the sysctl route_localnet and is kubelet's too" }
+    : {};
+  host.log.info('Removed rules', { command: tool.command, ...kept });
   if (partly.length > 0) {
     host.log.warn('Tables that hold rules made by nft could not be searched; see what is left with nft list ruleset', {
       command: tool.command,

@@ -185,7 +185,7 @@ function affinityRules(port: ServicePort, endpoint: Endpoint, hash: string, cont
   return [`${name} -j SET --add-set ${set} src --exist --timeout ${port.affinitySeconds}`, `${protocol} ${translate}`];
 }
 
-/** Rules of one frontend. `match` is its address, protocol and port as rule text (without address for a node port). */
+/** Rules of one frontend; `address` is undefined for a node port. */
 export function frontendRules(port: ServicePort, kind: FrontendKind, address: string | undefined): FrontendRules {
   const hash = servicePortHash(port);
   const name = displayName(port);
@@ -201,11 +201,12 @@ export function frontendRules(port: ServicePort, kind: FrontendKind, address: st
     `${address === undefined ? '' : `-d ${hostCIDR(address)} `}-p ${protocol} ` +
     `${comment(note === '' ? `${name} node port` : `${name} ${note}`)} ${destinationPort(port.protocol, target)}`;
   const guarded = kind === 'loadBalancerVIP' && port.sourceRanges.length > 0;
+  // Untranslated: a node port of another Service on this very address must not take over (an address can be both).
+  const untranslated = kind === 'nodePort' ? {} : { nat: `${match(label[kind])} -j ACCEPT` };
 
   if (!port.hasEndpoints) {
     return {
-      // A node port of another Service on this very address must not take over (an address can be both).
-      ...(kind === 'externalIP' || kind === 'loadBalancerVIP' ? { nat: `${match(label[kind])} -j ACCEPT` } : {}),
+      ...untranslated,
       deny: `${match('has no endpoints')} -j REJECT --reject-with ${refusal(port)}`,
       ...(guarded ? { firewall: `${match('loadbalancer IP')} -j KUBE-FW-${hash}` } : {}),
     };
@@ -214,7 +215,7 @@ export function frontendRules(port: ServicePort, kind: FrontendKind, address: st
   const reachable = local ? port.local.length > 0 : port.cluster.length > 0;
   const deny = reachable ? {} : { deny: `${match('has no local endpoints')} -j DROP` };
   if (kind === 'clusterIP') {
-    if (!reachable) return deny;
+    if (!reachable) return { ...untranslated, ...deny };
     return { nat: `${match(label[kind])} -j KUBE-${local ? 'SVL' : 'SVC'}-${hash}` };
   }
   const nat = `${match(label[kind])} -j KUBE-${guarded ? 'FW' : 'EXT'}-${hash}`;

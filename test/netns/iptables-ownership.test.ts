@@ -177,6 +177,21 @@ for (const variant of VARIANTS) {
     });
   });
 
+  test(`${variant}: a clusterIP that is an address of the node, too, is refused rather than passed to a node port`, async () => {
+    const port = { name: '', protocol: 'TCP' as const, port: 30092, nodePort: 0 };
+    const objects = (world: World) => [
+      service({ name: 'empty', clusterIPs: { IPv4: world.nodeIPs.IPv4[1]! }, ports: [port] }),
+      ...serviceOf({ name: 'np', clusterIPs: { IPv4: VIP }, type: 'NodePort', nodePort: 30092 }, world.pods),
+    ];
+    await play({ flags, objects }, async ({ world }) => {
+      const [primary, second] = world.nodeIPs.IPv4;
+      for (const namespace of ['client', 'pod-a', 'node']) {
+        assert.is(await answersFrom(world, namespace, second, 30092), 'refused', namespace);
+        assert.match(await answersFrom(world, namespace, primary, 30092), /^pod-/, namespace);
+      }
+    });
+  });
+
   test(`${variant}: an address that the node gains answers on node ports within seconds`, async () => {
     const objects = (world: World) =>
       serviceOf({ name: 'np', clusterIPs: { IPv4: VIP }, type: 'NodePort', nodePort: 30090 }, world.pods);

@@ -56,6 +56,9 @@ test('the cluster CIDR is looked at only in the mode that uses it', () => {
 test('the interface modes need their interface', () => {
   assert.match(fault('--detect-local-mode', 'BridgeInterface'), /--pod-bridge-interface: is needed/);
   assert.match(fault('--detect-local-mode', 'InterfaceNamePrefix'), /--pod-interface-name-prefix: is needed/);
+  for (const name of ['sixteen-letters-', 'two words', 'cni0"', 'veth+', '-x']) {
+    assert.match(fault(`--pod-bridge-interface=${name}`), /--pod-bridge-interface: .*name of an interface/);
+  }
   const bridge = settings('--detect-local-mode=BridgeInterface', '--pod-bridge-interface=cni0').node;
   assert.is(bridge.podBridgeInterface, 'cni0');
   assert.is(bridge.detectLocalMode, 'BridgeInterface');
