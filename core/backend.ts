@@ -252,6 +252,8 @@ export interface Sysctl {
 /** Kernel interfaces spoken directly. Each opens its socket at first use and throws if the kernel lacks it. */
 export interface Netlink {
   ipset(): IPSets;
+  /** A number that every commit to nf_tables in this network namespace changes, whoever commits. */
+  nftablesGeneration(): number;
 }
 
 /** The kernel's IP sets (nfnetlink subsystem ipset), without the `ipset` tool. */

@@ -13,6 +13,7 @@ import { canonicalHostname } from '../config/settings.ts';
 import { watchAddresses } from '../node/addresses.ts';
 import { systemClock } from '../node/clock.ts';
 import { createHost } from '../node/host.ts';
+import { releaseMemory } from '../node/release-memory.ts';
 import type { Log } from '../observe/log.ts';
 import { manifestSource } from '../source/manifests/source.ts';
 import { type Sync, startSync } from '../sync/start.ts';
@@ -23,6 +24,8 @@ import { VERSION } from './version.ts';
 const TCP_BE_LIBERAL = 'net/netfilter/nf_conntrack_tcp_be_liberal';
 /** How long stopping may take before the process ends regardless. */
 const STOP_LIMIT_MS = 5000;
+/** A sync that wrote this many bytes left much garbage. */
+const LARGE_SYNC_BYTES = 1024 * 1024;
 /** No pause between two self-checks is longer than this, whatever --iptables-sync-period is. */
 const LONGEST_CHECK_INTERVAL_MS = 5000;
 
@@ -60,7 +63,10 @@ export async function daemon({ settings, log }: Run, choose = chooseBackend): Pr
         minSyncIntervalMs: settings.minSyncPeriodMs,
         checkIntervalMs: Math.min(settings.syncPeriodMs, LONGEST_CHECK_INTERVAL_MS),
         longestRetryMs: settings.syncPeriodMs,
-        onSync: ready.synced,
+        onSync(event) {
+          ready.synced(event);
+          if (event.report.bytes >= LARGE_SYNC_BYTES) releaseMemory();
+        },
       });
     } catch (error) {
       await backend.close();
@@ -150,7 +156,12 @@ function readiness(log: Log, backend: string): Readiness {
   const look = (): void => {
     if (said || !expected?.every((family) => counts.has(family))) return;
     said = true;
-    log.info('Ready', { backend, families: expected.join(','), servicePorts: Object.fromEntries(counts) });
+    releaseMemory();
+    log.info('Ready', {
+      backend,
+      families: expected.join(','),
+      servicePorts: Object.fromEntries(expected.map((family) => [family, counts.get(family)])),
+    });
   };
   return {
     synced({ family, servicePorts }) {

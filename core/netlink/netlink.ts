@@ -1,22 +1,33 @@
 /** The kernel interfaces as a plugin gets them: each is opened when first asked for, once, and kept. */
 import type { Netlink } from '../backend.ts';
 import { type OpenIPSets, openIPSets } from './ipset.ts';
+import { type NftablesGeneration, openNftablesGeneration } from './nftables-generation.ts';
 
 export interface OpenNetlink extends Netlink {
   /** Close what was opened. Asking again opens it again. */
   close(): void;
 }
 
-export function createNetlink(openSets: () => OpenIPSets = openIPSets): OpenNetlink {
+export function createNetlink(
+  openSets: () => OpenIPSets = openIPSets,
+  openGeneration: () => NftablesGeneration = openNftablesGeneration,
+): OpenNetlink {
   let sets: OpenIPSets | undefined;
+  let generation: NftablesGeneration | undefined;
   return {
     ipset() {
       sets ??= openSets();
       return sets;
     },
+    nftablesGeneration() {
+      generation ??= openGeneration();
+      return generation.read();
+    },
     close() {
       sets?.close();
+      generation?.close();
       sets = undefined;
+      generation = undefined;
     },
   };
 }

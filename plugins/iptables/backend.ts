@@ -9,13 +9,13 @@ import type { Backend, Change, Host, Inspectable, IPFamily, SelfChecking, SyncRe
 import { LOCALNET_HOOKS } from './base-chains.ts';
 import { removeOtherVariant } from './cleanup.ts';
 import { readKernel } from './kernel-state.ts';
-import { affinitySetPrefix, probeSet } from './names.ts';
+import { affinitySetPrefix, probeSet, type Table } from './names.ts';
 import type { IptablesOptions } from './options.ts';
 import { countRules, createPlanner, type Plan, type Planner } from './plan.ts';
 import type { Support } from './probe.ts';
 import { repair } from './repair.ts';
 import { countOperations, restoreInput, type TableInput } from './restore-text.ts';
-import type { IptablesTool } from './tool.ts';
+import { type IptablesTool, kernelInterface } from './tool.ts';
 
 const MAX_CLIENTS = 1_048_576;
 /** Kernel memory that the buckets of all affinity sets may take, in bytes. */
@@ -36,6 +36,10 @@ interface FamilyState {
   readonly doomedSets: Set<string>;
   /** The rules that must be there before loopback addresses are routed were written, or found in place. */
   guarded: boolean;
+  /** Which kernel interface the tool speaks; asked once. */
+  speaks?: 'nft' | 'legacy';
+  /** The generation of nf_tables at which everything was found in place. */
+  intactAt?: number | undefined;
   /** The tables that could not be read whole the last time, to tell of it once. */
   partly: string;
   /** Rules in the other variant of iptables were looked for. */
@@ -143,16 +147,44 @@ export function createBackend(
     };
   }
 
-  /** Someone may flush a table, delete a chain or take out the jumps; each leaves a mark in one of these chains. */
   async function check(family: IPFamily): ReturnType<SelfChecking['check']> {
-    const { tool, planner, guarded } = stateOf(family);
+    const state = stateOf(family);
+    const generation = await generationOf(state);
+    if (generation !== undefined && generation === state.intactAt) return { intact: true };
+    const found = await look(state);
+    state.intactAt = found === 'intact' ? generation : undefined;
+    return found === 'intact' || found === 'unknown' ? { intact: true } : { intact: false, reason: found.reason };
+  }
+
+  /** While it is the same as at the last look, nobody has changed anything. The legacy interface has no such number. */
+  async function generationOf(state: FamilyState): Promise<number | undefined> {
+    try {
+      state.speaks ??= (await kernelInterface(host, state.tool)) ?? 'legacy';
+      return state.speaks === 'nft' ? host.netlink.nftablesGeneration() : undefined;
+    } catch (error) {
+      host.log.verbose(2, 'The generation of nf_tables cannot be read; looking at the rules', { error: String(error) });
+      return undefined;
+    }
+  }
+
+  /** Someone may flush a table, delete a chain or take out the jumps; each leaves a mark in one of these chains. */
+  async function look({ tool, planner, guarded }: FamilyState): Promise<'intact' | 'unknown' | { reason: string }> {
+    let unknown = false;
+    /** undefined if that cannot be told right now. */
+    const rulesOf = async (table: Table, chain: string): Promise<readonly string[] | 'gone' | undefined> => {
+      const rules = await tool.list(table, chain);
+      if (rules !== 'unknown') return rules ?? 'gone';
+      unknown = true;
+      return undefined;
+    };
     // The canaries of the other two tables go together with what is looked at below.
-    const canary = await tool.list('mangle', 'KUBE-PROXY-CANARY');
-    if (canary === undefined) return { intact: false, reason: 'the mangle table lost its KUBE-PROXY-CANARY chain' };
-    const services = await tool.list('nat', 'KUBE-SERVICES');
+    if ((await rulesOf('mangle', 'KUBE-PROXY-CANARY')) === 'gone') {
+      return { reason: 'the mangle table lost its KUBE-PROXY-CANARY chain' };
+    }
+    const services = await rulesOf('nat', 'KUBE-SERVICES');
     const expected = countRules(planner.desired('nat').get('KUBE-SERVICES') ?? '');
-    if (services === undefined || (services !== 'unknown' && services.length !== expected)) {
-      return { intact: false, reason: 'chain KUBE-SERVICES of the nat table was changed' };
+    if (services === 'gone' || (services && services.length !== expected)) {
+      return { reason: 'chain KUBE-SERVICES of the nat table was changed' };
     }
     for (const [table, chain, target] of [
       ['nat', 'PREROUTING', 'KUBE-SERVICES'],
@@ -160,20 +192,20 @@ export function createBackend(
       ['nat', 'POSTROUTING', 'KUBE-POSTROUTING'],
       ['filter', 'FORWARD', 'KUBE-FORWARD'],
     ] as const) {
-      const rules = await tool.list(table, chain);
-      if (rules === undefined || rules === 'unknown') continue;
-      if (!rules.some((rule) => rule.endsWith(` -j ${target}`))) {
-        return { intact: false, reason: `chain ${chain} of the ${table} table no longer leads to ${target}` };
+      const rules = await rulesOf(table, chain);
+      // A built-in chain is never gone: a rule in it that iptables has no words for hides it.
+      if (Array.isArray(rules) && !rules.some((rule: string) => rule.endsWith(` -j ${target}`))) {
+        return { reason: `chain ${chain} of the ${table} table no longer leads to ${target}` };
       }
     }
     if (guarded) {
       const [{ table, chain, rule }] = LOCALNET_HOOKS;
-      const rules = await tool.list(table, chain);
-      if (rules !== 'unknown' && !rules?.includes(`-A ${chain} ${rule}`)) {
-        return { intact: false, reason: `chain ${chain} of the ${table} table no longer guards loopback addresses` };
+      const rules = await rulesOf(table, chain);
+      if (rules && !rules.includes(`-A ${chain} ${rule}`)) {
+        return { reason: `chain ${chain} of the ${table} table no longer guards loopback addresses` };
       }
     }
-    return { intact: true };
+    return unknown ? 'unknown' : 'intact';
   }
 
   return {

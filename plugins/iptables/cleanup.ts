@@ -5,7 +5,7 @@ import { affinitySetPrefix } from './names.ts';
 import { destroyEventually } from './probe.ts';
 import { holdsOurs, removal } from './repair.ts';
 import { restoreInput } from './restore-text.ts';
-import { createTool, exists, type IptablesTool } from './tool.ts';
+import { createTool, exists, type IptablesTool, kernelInterface } from './tool.ts';
 
 export async function cleanup(host: Host): Promise<void> {
   const faults: string[] = [];
@@ -28,9 +28,8 @@ export async function cleanup(host: Host): Promise<void> {
  * one then: they still see every packet, and know only the endpoints of that time. Takes `tool`'s own for granted.
  */
 export async function removeOtherVariant(host: Host, tool: IptablesTool): Promise<void> {
-  const { stdout } = await host.exec(tool.command, ['--version']);
-  const own = /\((nf_tables|legacy)\)/.exec(stdout)?.[1];
-  if (own === undefined) return; // From before there were two.
+  const own = await kernelInterface(host, tool);
+  if (own === undefined) return;
   const other = createTool(host, tool.family, own === 'legacy' ? 'nft' : 'legacy');
   if (await exists(host, other)) await removeRules(host, other);
 }

@@ -107,3 +107,10 @@ export async function exists(host: Host, tool: IptablesTool): Promise<boolean> {
     return false;
   }
 }
+
+/** Which kernel interface the program speaks; undefined for versions from before there were two (legacy). */
+export async function kernelInterface(host: Host, tool: IptablesTool): Promise<'nft' | 'legacy' | undefined> {
+  const { stdout } = await host.exec(tool.command, ['--version']);
+  const named = /\((nf_tables|legacy)\)/.exec(stdout)?.[1];
+  return named === 'nf_tables' ? 'nft' : named === undefined ? undefined : 'legacy';
+}

@@ -1,5 +1,6 @@
 /** What a piece of work cost: time, CPU of this process and of the programs it ran, private memory. */
 import { readFileSync } from 'node:fs';
+import { releaseMemory } from '../../core/node/release-memory.ts';
 
 const TICKS_PER_SECOND = 100; // USER_HZ, fixed by the kernel's ABI on the platforms we serve
 
@@ -47,9 +48,9 @@ export async function medianCost(runs: number, work: (run: number) => Promise<un
   };
 }
 
-/** Private memory of this process in MiB, after a garbage collection where one can be asked for. */
+/** Private memory of this process in MiB, after giving back what is not used, as the daemon does. */
 export function privateMemory(): number {
-  globalThis.gc?.();
+  releaseMemory();
   const text = readFileSync('/proc/self/smaps_rollup', 'utf8');
   const kilobytes = [...text.matchAll(/^Private_\w+:\s+(\d+) kB/gm)].reduce((sum, match) => sum + Number(match[1]), 0);
   return kilobytes / 1024;

@@ -33,7 +33,7 @@ export function fakeHost(program: Program, rest: Partial<Host> = {}): FakeHost {
       return { status: 0, stdout: '', stderr: '', timedOut: false, ...result };
     },
     sysctl: { read: () => '0', ensure() {} },
-    netlink: { ipset: () => sets },
+    netlink: { ipset: () => sets, nftablesGeneration: () => 1 },
     clock: {
       now: () => now,
       after(milliseconds, callback) {
