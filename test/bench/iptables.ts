@@ -9,13 +9,13 @@ import { parseArgs } from 'node:util';
 import { Bench } from 'tinybench';
 import { enterIsolation } from '../../build/isolate.ts';
 import type { Logger } from '../../core/backend.ts';
-import type { NodeSettings } from '../../core/model/node-settings.ts';
 import { systemClock } from '../../core/node/clock.ts';
 import { createHost } from '../../core/node/host.ts';
 import type { ObjectSink } from '../../core/source/source.ts';
 import { startSync } from '../../core/sync/start.ts';
 import iptables from '../../plugins/iptables/index.ts';
 import { createPlanner } from '../../plugins/iptables/plan.ts';
+import { settings as sampleSettings } from '../unit/model/samples.ts';
 import { type Cost, measure, medianCost, privateMemory } from './cost.ts';
 import { clusterIP, endpointSlice, type Load, service } from './load.ts';
 import { referenceInput } from './reference-layout.ts';
@@ -35,19 +35,7 @@ const load: Load = { services: Number(values.services), endpoints: Number(values
 const referenceLimitMs = Number(values['reference-limit']) * 1000;
 const RUNS = 7;
 
-const settings: NodeSettings = {
-  nodeName: 'bench',
-  bindAddress: '0.0.0.0',
-  detectLocalMode: 'ClusterCIDR',
-  clusterCIDRs: ['10.244.0.0/16'],
-  podBridgeInterface: '',
-  podInterfaceNamePrefix: '',
-  nodePortAddresses: [],
-  localhostNodePorts: true,
-  masqueradeAll: false,
-  serviceCIDRs: [],
-  tcpBeLiberal: false,
-};
+const settings = sampleSettings({ nodeName: 'bench', clusterCIDRs: ['10.244.0.0/16'], serviceCIDRs: [] });
 
 function show(what: string, cost: Cost | undefined, more = ''): void {
   const figures =

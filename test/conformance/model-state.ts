@@ -7,6 +7,7 @@ import { parseEndpointSlice } from '../../core/model/parse-endpointslice.ts';
 import { parseService } from '../../core/model/parse-service.ts';
 import { resolveService } from '../../core/model/resolve.ts';
 import { NODE_NAME } from '../netns/world-topology.ts';
+import { settings } from '../unit/model/samples.ts';
 import type { KubernetesObject } from './objects.ts';
 
 export interface ModelState {
@@ -14,24 +15,12 @@ export interface ModelState {
   readonly ports: readonly ServicePort[];
 }
 
-export const DEFAULT_SETTINGS: NodeSettings = {
-  nodeName: NODE_NAME,
-  bindAddress: '0.0.0.0',
-  detectLocalMode: 'ClusterCIDR',
-  clusterCIDRs: [],
-  podBridgeInterface: '',
-  podInterfaceNamePrefix: '',
-  nodePortAddresses: [],
-  localhostNodePorts: true,
-  masqueradeAll: false,
-  serviceCIDRs: [],
-  tcpBeLiberal: false,
-};
+export const DEFAULT_SETTINGS: NodeSettings = settings({ nodeName: NODE_NAME, clusterCIDRs: [], serviceCIDRs: [] });
 
 export function modelState(
   family: IPFamily,
   objects: readonly KubernetesObject[],
-  settings: NodeSettings,
+  nodeSettings: NodeSettings,
   addresses: readonly InterfaceAddress[],
 ): ModelState {
   const services: Service[] = [];
@@ -40,7 +29,7 @@ export function modelState(
     if (object.kind === 'Service') services.push(expectValue(parseService(object)));
     if (object.kind === 'EndpointSlice') slices.push(expectValue(parseEndpointSlice(object)));
   }
-  const node = nodeView(family, undefined, settings, addresses);
+  const node = nodeView(family, undefined, nodeSettings, addresses);
   const ports = services.flatMap((service) => {
     const own = slices.filter(
       (slice) => slice.family === family && slice.namespace === service.namespace && slice.serviceName === service.name,
@@ -56,18 +45,15 @@ function expectValue<T>({ value, problems }: { value: T | undefined; problems: r
 }
 
 /** The flags that say the same as the settings. */
-export function settingsFlags(settings: NodeSettings): string[] {
-  const flags = ['--detect-local-mode', settings.detectLocalMode];
+export function settingsFlags(of: NodeSettings): string[] {
+  const flags = ['--detect-local-mode', of.detectLocalMode];
   const add = (name: string, value: string): void => {
     if (value !== '') flags.push(`--${name}`, value);
   };
-  add('cluster-cidr', settings.clusterCIDRs.join(','));
-  add('pod-bridge-interface', settings.podBridgeInterface);
-  add('pod-interface-name-prefix', settings.podInterfaceNamePrefix);
-  add('nodeport-addresses', settings.nodePortAddresses.join(','));
-  flags.push(
-    `--iptables-localhost-nodeports=${settings.localhostNodePorts}`,
-    `--masquerade-all=${settings.masqueradeAll}`,
-  );
+  add('cluster-cidr', of.clusterCIDRs.join(','));
+  add('pod-bridge-interface', of.podBridgeInterface);
+  add('pod-interface-name-prefix', of.podInterfaceNamePrefix);
+  add('nodeport-addresses', of.nodePortAddresses.join(','));
+  flags.push(`--iptables-localhost-nodeports=${of.localhostNodePorts}`, `--masquerade-all=${of.masqueradeAll}`);
   return flags;
 }

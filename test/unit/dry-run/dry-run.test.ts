@@ -2,6 +2,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Change, Endpoint, Host, NodeView, ServicePort } from '../../../core/backend.ts';
 import { dryRunPlugin } from '../../../plugins/dry-run/index.ts';
+import { servicePort } from '../iptables/samples.ts';
+import { view } from '../model/samples.ts';
 
 const endpoint = (address: string, rest: Partial<Endpoint> = {}): Endpoint => {
   const [ip, port] = address.split('/') as [string, string];
@@ -11,40 +13,16 @@ const A = endpoint('10.244.1.2/8080');
 const B = endpoint('10.244.1.3/8080');
 const C = endpoint('10.244.1.4/8080');
 
-const port = (rest: Partial<ServicePort> = {}): ServicePort => ({
-  key: 'default/web:http/TCP',
-  namespace: 'default',
-  name: 'web',
-  portName: 'http',
-  protocol: 'TCP',
-  clusterIP: '10.96.0.10',
-  port: 80,
-  nodePort: 0,
-  externalIPs: [],
-  loadBalancerVIPs: [],
-  sourceRanges: [],
-  internalPolicy: 'Cluster',
-  externalPolicy: 'Cluster',
-  affinitySeconds: 0,
-  healthCheckNodePort: 0,
-  cluster: [A, B],
-  local: [],
-  hasEndpoints: true,
-  annotations: {},
-  ...rest,
-});
+const port = (rest: Partial<ServicePort> = {}): ServicePort =>
+  servicePort({ cluster: [A, B], ...rest, key: rest.key ?? 'default/web:http/TCP' });
 
-const NODE: NodeView = {
+const NODE: NodeView = view({
   name: 'worker-1',
   zone: 'a',
   nodeIPs: ['192.168.0.10'],
   addresses: ['127.0.0.1', '192.168.0.10'],
-  nodePortAddresses: { match: 'all', loopback: true },
   localDetector: { kind: 'cidr', cidr: '10.244.1.0/24' },
-  masqueradeAll: false,
-  serviceCIDRs: [],
-  tcpBeLiberal: false,
-};
+});
 const change = (rest: Partial<Change> = {}): Change => ({
   family: 'IPv4',
   full: false,

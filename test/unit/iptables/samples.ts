@@ -1,50 +1,27 @@
 /** Service ports, endpoints and nodes for tests of the iptables plan. */
 import type { Change, Endpoint, NodeView, ServicePort } from '../../../core/backend.ts';
+import { servicePort as sample, view } from '../model/samples.ts';
 
 export function endpoint(ip: string, rest: Partial<Endpoint> = {}): Endpoint {
   return { ip, port: 8080, isLocal: true, ready: true, nodeName: 'node', zone: '', ...rest };
 }
 
-/** default/web:http/TCP at 10.96.0.10:80 with two local endpoints, unless told otherwise. */
+/** default/web:http/TCP at 10.96.0.10:80 with two local endpoints and no other address, unless told otherwise. */
 export function servicePort(rest: Partial<ServicePort> = {}): ServicePort {
-  const port: ServicePort = {
-    key: '',
+  const port = sample({
     namespace: 'default',
-    name: 'web',
-    portName: 'http',
-    protocol: 'TCP',
-    clusterIP: '10.96.0.10',
-    port: 80,
     nodePort: 0,
     externalIPs: [],
     loadBalancerVIPs: [],
-    sourceRanges: [],
-    internalPolicy: 'Cluster',
-    externalPolicy: 'Cluster',
-    affinitySeconds: 0,
-    healthCheckNodePort: 0,
     cluster: [endpoint('10.244.1.11'), endpoint('10.244.1.12')],
     local: [],
-    hasEndpoints: true,
-    annotations: {},
     ...rest,
-  };
+  });
   return { ...port, key: rest.key ?? `${port.namespace}/${port.name}:${port.portName}/${port.protocol}` };
 }
 
 export function node(rest: Partial<NodeView> = {}): NodeView {
-  return {
-    name: 'node',
-    zone: '',
-    nodeIPs: ['192.168.50.10'],
-    addresses: ['127.0.0.1', '192.168.50.10'],
-    nodePortAddresses: { match: 'all', loopback: true },
-    localDetector: { kind: 'cidr', cidr: '10.244.0.0/16' },
-    masqueradeAll: false,
-    serviceCIDRs: [],
-    tcpBeLiberal: false,
-    ...rest,
-  };
+  return view({ name: 'node', zone: '', addresses: ['127.0.0.1', '192.168.50.10'], ...rest });
 }
 
 export function full(upsert: readonly ServicePort[], view: NodeView = node()): Change {

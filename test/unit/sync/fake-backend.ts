@@ -8,26 +8,15 @@ import type {
   SelfChecking,
   SyncReport,
 } from '../../../core/backend.ts';
-import type { InterfaceAddress, NodeSettings } from '../../../core/model/node-settings.ts';
+import type { InterfaceAddress } from '../../../core/model/node-settings.ts';
 import type { ObjectSink, Source } from '../../../core/source/source.ts';
 import type { SyncEvent } from '../../../core/sync/family-sync.ts';
 import { type Sync, type SyncOptions, startSync } from '../../../core/sync/start.ts';
+import { settings } from '../model/samples.ts';
 import { type FakeClock, fakeClock } from './fake-clock.ts';
 import { type FakeLog, fakeLog } from './fake-log.ts';
 
-export const SETTINGS: NodeSettings = {
-  nodeName: 'n1',
-  bindAddress: '0.0.0.0',
-  detectLocalMode: 'ClusterCIDR',
-  clusterCIDRs: [],
-  podBridgeInterface: '',
-  podInterfaceNamePrefix: '',
-  nodePortAddresses: [],
-  localhostNodePorts: true,
-  masqueradeAll: false,
-  serviceCIDRs: [],
-  tcpBeLiberal: false,
-};
+export const SETTINGS = settings({ nodeName: 'n1', clusterCIDRs: [], serviceCIDRs: [] });
 
 export interface World {
   readonly clock: FakeClock;
