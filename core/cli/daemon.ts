@@ -34,7 +34,6 @@ export async function daemon({ settings, log }: Run, choose = chooseBackend): Pr
   const node = { ...settings.node, nodeName: settings.node.nodeName || canonicalHostname(hostname()) };
   const { plugin, options } = await choose(settings);
   const shutdown = stopSignal(log);
-  log.info('Starting', { version: VERSION, backend: plugin.name, node: node.nodeName, manifests: settings.manifests });
 
   let sync: Sync | undefined;
   const host = createHost({
@@ -46,14 +45,18 @@ export async function daemon({ settings, log }: Run, choose = chooseBackend): Pr
     onChange: () => sync?.nodeChanged(),
     onFault: (error) => log.error("The addresses of the host's interfaces cannot be read; the last stay", { error }),
   });
+  const source = manifestSource({ path: settings.manifests, log: log.child('manifests'), clock: systemClock });
   containFaults(log);
   try {
+    // A manifest that cannot be read must be known before the host is touched.
+    await source.prepare?.();
+    log.info('Starting', { version: VERSION, backend: plugin.name, node: node.nodeName, manifests: settings.manifests });
     const settingsNow = { ...node, tcpBeLiberal: beLiberal(host.sysctl, node.tcpBeLiberal) };
     const backend = await plugin.create(host, options);
     const ready = readiness(log, plugin.name);
     try {
       sync = await startSync({
-        source: manifestSource({ path: settings.manifests, log: log.child('manifests'), clock: systemClock }),
+        source,
         backend,
         backendName: plugin.name,
         settings: settingsNow,
@@ -80,6 +83,7 @@ export async function daemon({ settings, log }: Run, choose = chooseBackend): Pr
     return 0;
   } finally {
     addresses.stop();
+    await source.stop();
     shutdown.release();
   }
 }

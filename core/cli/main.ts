@@ -1,7 +1,7 @@
 /**
  * From the words of the command line to an exit status. The only place that decides what a fault looks like:
  *
- *   0 done   1 it was tried and failed   2 the command line is wrong, nothing was tried
+ *   0 done   1 it was tried and failed   2 what was given is wrong (flags, options, manifests), nothing was changed
  *
  * Commands are imported when they run, so that --help does not load what only the daemon needs.
  */
@@ -84,9 +84,11 @@ function checked(line: ReturnType<typeof parseCommandLine>): ReturnType<typeof c
   return checkSettings(line, backendNames());
 }
 
-/** A backend refused its options: the command line is wrong, though only the backend could tell. */
+/** What was given is wrong, though only the backend or the source could tell; nothing was changed. */
+const USAGE_FAULTS: readonly unknown[] = ['KP_BACKEND_OPTION', 'KP_MANIFEST'];
+
 function isUsageFault(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'KP_BACKEND_OPTION';
+  return error instanceof Error && 'code' in error && USAGE_FAULTS.includes(error.code);
 }
 
 function processTerminal(): Terminal {

@@ -16,6 +16,8 @@ export interface ObjectSink {
 }
 
 export interface Source {
+  /** Optional, before start(): find out whether it can work at all; rejects as start() would. Delivers nothing. */
+  prepare?(): Promise<void>;
   /** Begin delivering. Rejects only if the source can never work (for example its path does not exist). */
   start(sink: ObjectSink): Promise<void>;
   stop(): Promise<void>;

@@ -19,7 +19,7 @@ export interface IptablesTool {
   save(): Promise<string>;
   /** Commit the text of plan.ts; each table at once. Throws with the offending rule; KP_IPTABLES_BUSY for a held lock. */
   restore(input: string): Promise<void>;
-  /** Rules of one chain; undefined if there is no such chain; 'unknown' if that cannot be told right now. */
+  /** Rules of one chain; undefined if there is no such chain; 'unknown' if that cannot be told right now. Throws if not allowed. */
   list(table: Table, chain: string): Promise<readonly string[] | undefined | 'unknown'>;
 }
 
@@ -49,7 +49,8 @@ export function createTool(host: Host, family: IPFamily, variant: Variant): Ipta
     },
     async list(table, chain) {
       const result = await run(command, ['-w', LOCK_SECONDS, '-t', table, '-S', chain]);
-      if (result.status === STATUS_RESOURCE) return 'unknown';
+      if (isBusy(result)) return 'unknown';
+      if (result.status === STATUS_RESOURCE) throw failure(command, explain(result));
       if (result.status !== 0) return undefined;
       return result.stdout.split('\n').filter((line) => line.startsWith('-A '));
     },

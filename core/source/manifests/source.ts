@@ -63,6 +63,12 @@ type Reading =
   | { readonly file: ManifestFile; readonly fault: string }
   | { readonly file: ManifestFile; readonly text: string; readonly parsed: () => ParsedManifest };
 
+/** The first reading, not yet delivered. */
+interface Prepared {
+  readonly found: ManifestFiles;
+  readonly readings: readonly Reading[];
+}
+
 export function manifestSource(options: ManifestSourceOptions): Source {
   const { path, log, clock } = options;
   const catalog = createCatalog();
@@ -72,6 +78,7 @@ export function manifestSource(options: ManifestSourceOptions): Source {
   let listFault: string | undefined;
   let sink: ObjectSink | undefined;
   let stopped = false;
+  let prepared: Prepared | undefined;
   const watching = watchManifests({ path, clock, log, onQuiet: scan, onPoll: poll });
 
   async function scan(touched: ReadonlySet<string>): Promise<void> {
@@ -210,22 +217,31 @@ export function manifestSource(options: ManifestSourceOptions): Source {
     await watching.stop();
   }
 
+  async function prepare(): Promise<Prepared> {
+    const found = await list();
+    // A path that is a file now stays one: should it vanish for a moment, that is no fault of the path.
+    if (found.folder !== path) list = () => listManifestFile(path);
+    // Before the first read, so that no edit falls between the two.
+    watching.follow(found);
+    try {
+      const readings = await readChanged(found.files, new Set());
+      refuseMalformed(readings);
+      return { found, readings };
+    } catch (error) {
+      await stop();
+      throw error;
+    }
+  }
+
   return {
+    async prepare() {
+      prepared ??= await prepare();
+    },
     async start(target) {
       sink = target;
-      const found = await list();
-      // A path that is a file now stays one: should it vanish for a moment, that is no fault of the path.
-      if (found.folder !== path) list = () => listManifestFile(path);
-      // Before the first read, so that no edit falls between the two.
-      watching.follow(found);
-      try {
-        const readings = await readChanged(found.files, new Set());
-        refuseMalformed(readings);
-        apply(found.files, readings);
-      } catch (error) {
-        await stop();
-        throw error;
-      }
+      const { found, readings } = prepared ?? (await prepare());
+      prepared = undefined;
+      apply(found.files, readings);
       if (found.files.length === 0) log.warn('There are no manifests yet; nothing is served until some come', { path });
       target.synced();
       watching.startPolling();

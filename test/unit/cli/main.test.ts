@@ -99,9 +99,9 @@ status('an option that the backend refuses is 2', async () => {
   assert.match(stderr, /^kube-proxy: dry-run backend options: format: "xml" is neither text nor json\n$/);
 });
 
-status('what was tried and failed is 1, in one line without a stack trace', async () => {
+status('manifests that cannot be read are 2, in one line without a stack trace', async () => {
   const { status, stderr } = await run(['render', '--manifests', '/nonexistent/web.yaml']);
-  assert.is(status, 1);
+  assert.is(status, 2);
   assert.match(stderr, /^kube-proxy: [^\n]*\/nonexistent\/web\.yaml[^\n]*\n$/);
 });
 

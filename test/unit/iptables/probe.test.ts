@@ -47,6 +47,25 @@ test('a lock that is never free is an error, not a host without iptables', async
   }
 });
 
+test('who is not allowed is told so at once, and not that a lock is held', async () => {
+  const denied = {
+    status: 4,
+    stderr:
+      'iptables v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)\n',
+  };
+  const works = installed('iptables', 'ip6tables', 'iptables-nft');
+  const host = fakeHost((line, stdin) =>
+    line.endsWith('--version') ? works(line, stdin) : works(line, stdin) && denied,
+  );
+  try {
+    await probe(host, OPTIONS);
+    assert.unreachable();
+  } catch (error) {
+    assert.match((error as Error).message, /Permission denied.*run as root or with CAP_NET_ADMIN/);
+    assert.is(host.clock.now(), 0, 'nothing was waited for');
+  }
+});
+
 test('without a program of the plain name, the variant that is installed is used', async () => {
   for (const [names, expected] of [
     [['iptables-legacy', 'ip6tables-legacy'], 'iptables-legacy'],
