@@ -45,6 +45,13 @@ export interface Endpoint {
  * - Connections to an external destination that come from a pod of this node (see `LocalDetector`) or from
  *   the node itself use `cluster` even when `externalPolicy` is Local.
  * - The chosen list is empty: REJECT (TCP reset or ICMP unreachable) when `hasEndpoints` is false, else DROP.
+ * - Masquerade (the endpoint sees an address of this node instead of the source), by source and destination, where
+ *   "pod" means recognised by `NodeView.localDetector`, which with kind `none` recognises none:
+ *   | to                         | itself (hairpin) | pod of this node | this node | others                      |
+ *   | clusterIP                  | yes              | no               | yes*      | yes*   (* not if kind `none`) |
+ *   | clusterIP, `masqueradeAll` | yes              | yes              | yes       | yes                         |
+ *   | external, policy Cluster   | yes              | yes              | yes       | yes                         |
+ *   | external, policy Local     | yes              | no, `cluster`    | yes, `cluster` | no, `local`            |
  * - `sourceRanges` guards `loadBalancerVIPs` only: other sources are dropped before anything else.
  * - Several service ports claim one destination: clusterIP beats loadBalancerVIP beats externalIP beats node port,
  *   among equals the smaller key in byte order. An address that is two of these in one service port is the stronger.
@@ -63,7 +70,7 @@ export interface ServicePort {
   readonly externalIPs: readonly string[];
   /** status.loadBalancer.ingress addresses whose ipMode is VIP. */
   readonly loadBalancerVIPs: readonly string[];
-  /** CIDRs that may reach `loadBalancerVIPs`; empty = everyone. The VIPs themselves are included where the node may. */
+  /** CIDRs that may reach `loadBalancerVIPs`; empty = everyone. Where a range holds a node IP, the VIPs are in it, too. */
   readonly sourceRanges: readonly string[];
   readonly internalPolicy: TrafficPolicy;
   readonly externalPolicy: TrafficPolicy;
@@ -111,7 +118,7 @@ export interface NodeView {
   readonly masqueradeAll: boolean;
   /** CIDRs from which ClusterIPs are allocated; empty when unknown. */
   readonly serviceCIDRs: readonly string[];
-  /** nf_conntrack_tcp_be_liberal is on: packets that conntrack calls INVALID must not be dropped. */
+  /** nf_conntrack_tcp_be_liberal is to be on (kernel backends see to it): INVALID packets must not be dropped. */
   readonly tcpBeLiberal: boolean;
 }
 
@@ -144,7 +151,8 @@ export interface Backend {
   readonly families: readonly IPFamily[];
   /**
    * Make the data plane equal to the state described. The core never calls it for a family before the last call for
-   * that family settled; calls for the two families may overlap. MUST be atomic where the kernel allows it. MUST throw when any part
+   * that family settled; calls for the two families may overlap. A call that
+   * takes over five minutes counts as failed, and no other follows before it has settled. MUST be atomic where the kernel allows it. MUST throw when any part
    * was not applied: the core reports it, retries, and makes the next change of this family full.
    */
   sync(change: Change): Promise<SyncReport>;
@@ -162,12 +170,13 @@ export interface BackendPlugin {
   /** As in --backend=NAME: lower-case letters, digits and dashes. */
   readonly name: string;
   readonly apiVersion: typeof BACKEND_API_VERSION;
-  /** One line for `kube-proxy plugins` and --help. */
+  /** One line for --help. */
   readonly summary: string;
   /**
    * Probe, by trying, what this host supports, and return a backend; throw an error that names what is missing and
    * the remedy, with `code` "KP_BACKEND_UNSUPPORTED" if the host lacks what this backend is built on (it can then
-   * have left nothing here either), "KP_BACKEND_OPTION" if an option is wrong. Changes nothing that outlives the call. `options` is the plugin's own configuration: validate it.
+   * have left nothing here either), "KP_BACKEND_OPTION" if an option is wrong. Changes nothing that outlives the call. `options` is
+   * the plugin's own configuration, to be validated; values from the command line are text. Cleanup passes none.
    */
   create(host: Host, options: Readonly<Record<string, unknown>>): Promise<Backend>;
   /**
@@ -181,7 +190,10 @@ export interface BackendPlugin {
 
 /** The backend can tell cheaply whether what it committed is still in place (someone may flush it). */
 export interface SelfChecking {
-  /** Called every few seconds between syncs, never during one. `intact: false` makes the next sync full, at once. */
+  /**
+   * Called every few seconds between syncs of this family, never during one; less often if it takes long (1 % of the
+   * time). `intact: false` makes the next sync full, at once. A rejection is logged and changes nothing.
+   */
   check(family: IPFamily): Promise<{ readonly intact: true } | { readonly intact: false; readonly reason: string }>;
 }
 
@@ -190,7 +202,7 @@ export interface HealthReporting {
   health(): { readonly healthy: true } | { readonly healthy: false; readonly reason: string };
 }
 
-/** The backend can show what it believes to be committed, as text an operator can read. */
+/** The backend can show what it believes to be committed, as text an operator can read. Not asked for yet. */
 export interface Inspectable {
   dump(): Promise<string>;
 }
@@ -208,7 +220,7 @@ export interface Packet {
   readonly destinationPort: number;
 }
 
-/** The backend can say, step by step, what its data plane does with a packet. */
+/** The backend can say, step by step, what its data plane does with a packet. Not asked for yet. */
 export interface Explainable {
   explain(packet: Packet): Promise<readonly string[]>;
 }

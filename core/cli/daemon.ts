@@ -50,7 +50,12 @@ export async function daemon({ settings, log }: Run, choose = chooseBackend): Pr
   try {
     // A manifest that cannot be read must be known before the host is touched.
     await source.prepare?.();
-    log.info('Starting', { version: VERSION, backend: plugin.name, node: node.nodeName, manifests: settings.manifests });
+    log.info('Starting', {
+      version: VERSION,
+      backend: plugin.name,
+      node: node.nodeName,
+      manifests: settings.manifests,
+    });
     const settingsNow = { ...node, tcpBeLiberal: beLiberal(host.sysctl, node.tcpBeLiberal) };
     const backend = await plugin.create(host, options);
     const ready = readiness(log, plugin.name);
@@ -88,9 +93,8 @@ export async function daemon({ settings, log }: Run, choose = chooseBackend): Pr
   }
 }
 
-/** Whether conntrack is to be liberal: asked for, and then set here, or set by the host's administrator. */
+/** Whether conntrack is to be liberal: asked for (backends then see to it), or set by the host's administrator. */
 function beLiberal(sysctl: Sysctl, wanted: boolean): boolean {
-  if (wanted) sysctl.ensure(TCP_BE_LIBERAL, '1');
   return wanted || !['0', undefined].includes(sysctl.read(TCP_BE_LIBERAL));
 }
 

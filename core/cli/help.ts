@@ -65,7 +65,7 @@ const TOPICS: Readonly<Record<Command, Topic>> = {
 const COMMAND_LIST: readonly (readonly [string, string])[] = [
   ['kube-proxy', 'keep running and serve (this is the daemon)'],
   ['kube-proxy render', 'print the rules for given manifests, offline'],
-  ['kube-proxy cleanup', 'remove everything kube-proxy made on this host'],
+  ['kube-proxy cleanup', 'remove what kube-proxy made on this host'],
   ['kube-proxy version', 'print the version'],
   ['kube-proxy help [COMMAND]', 'print this, or more on one command'],
 ];

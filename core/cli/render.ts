@@ -19,6 +19,11 @@ export async function render({ settings, terminal, log }: Run): Promise<number> 
   }
   const objects = await readManifests(settings.manifests);
   for (const problem of objects.problems) log.warn('A fault in the manifests was stepped over', { problem });
+  const { nodeName } = settings.node;
+  if (nodeName !== '' && objects.nodes.length > 0 && !objects.nodes.some(({ name }) => name === nodeName)) {
+    const there = objects.nodes.map(({ name }) => name).join(', ');
+    log.warn('No Node object has the name that --hostname-override gives', { nodeName, there });
+  }
   terminal.stdout(plugin.render(changes(objects, settings), options));
   return 0;
 }

@@ -76,6 +76,11 @@ export function checkSettings(line: CommandLine, backends: readonly string[]): C
     }
   }
 
+  const nodeName = canonicalHostname(values['hostname-override']);
+  if (nodeName !== '' && !NODE_NAME.test(nodeName)) {
+    complain('hostname-override', `"${nodeName}" cannot be the name of a Node: letters, digits, "-" and "." as in DNS`);
+  }
+
   let nodePortAddresses = values['nodeport-addresses'];
   if (nodePortAddresses.includes('primary')) {
     if (nodePortAddresses.length > 1) {
@@ -108,7 +113,7 @@ export function checkSettings(line: CommandLine, backends: readonly string[]): C
     backendOptions: values['backend-option'],
     masqueradeBit: values['iptables-masquerade-bit'],
     node: {
-      nodeName: canonicalHostname(values['hostname-override']),
+      nodeName,
       bindAddress: values['bind-address'],
       detectLocalMode: mode,
       clusterCIDRs,
@@ -129,6 +134,8 @@ export function checkSettings(line: CommandLine, backends: readonly string[]): C
   };
   return { settings, faults };
 }
+
+const NODE_NAME = /^[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?$/;
 
 /** The kernel takes more, but "+" means a prefix to iptables and quotes or blanks would be its next word. */
 const INTERFACE_NAME = /^[A-Za-z0-9_.@][A-Za-z0-9_.@-]{0,14}$/;

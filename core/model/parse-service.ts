@@ -42,7 +42,8 @@ export function parseService(raw: unknown): Parsed<Service> {
   const clusterIP = spec.clusterIP ?? (Array.isArray(spec.clusterIPs) ? spec.clusterIPs[0] : undefined);
   if (spec.type === 'ExternalName' || clusterIP === 'None') return { value: undefined, problems: [] };
   if (typeof clusterIP !== 'string' || clusterIP === '') {
-    return leftOut(problems, `spec.clusterIP: ${show(clusterIP)} is not an address of the Service yet`);
+    const given = clusterIP === undefined || clusterIP === '' ? 'missing' : `${show(clusterIP)} is no address`;
+    return leftOut(problems, `spec.clusterIP: ${given}; give the Service the one it is to have`);
   }
   const ports = readPorts(spec.ports, problems);
   if (ports === undefined) return { value: undefined, problems };

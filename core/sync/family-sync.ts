@@ -74,6 +74,7 @@ export interface FamilySync {
 }
 
 const FIRST_RETRY_MS = 1_000;
+const NAMED_KEYS = 5;
 /** A check may use one hundredth of the time. */
 const CHECK_SHARE = 100;
 
@@ -180,6 +181,7 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
       ...(reason !== undefined && change.full ? { reason } : {}),
       upserted: change.upsert.length,
       removed: change.remove.length,
+      ...(change.full ? {} : { changed: named([...change.upsert.map((port) => port.key), ...change.remove]) }),
       operations: report.operations,
       bytes: report.bytes,
       durationMs: Math.round(durationMs * 10) / 10,
@@ -304,4 +306,9 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
       await Promise.all([runner.stop(), checking]);
     },
   };
+}
+
+/** The first few keys; how many there are is in the line already. */
+function named(keys: readonly string[]): string {
+  return keys.slice(0, NAMED_KEYS).join(' ') + (keys.length > NAMED_KEYS ? ' …' : '');
 }

@@ -54,6 +54,7 @@ export function createStore(options: StoreOptions): Store {
   const dirty: Record<IPFamily, Set<ServiceKey>> = { IPv4: new Set(), IPv6: new Set() };
   let ourNode: Node | undefined;
   let synced = false;
+  let otherNodeTold = false;
 
   function markDirty(family: IPFamily, key: ServiceKey): void {
     const set = dirty[family];
@@ -127,6 +128,13 @@ export function createStore(options: StoreOptions): Store {
     },
 
     upsertNode(node) {
+      if (node.name !== nodeName && !ourNode && !otherNodeTold) {
+        otherNodeTold = true;
+        log.info('A Node object of another name is not this node; see --hostname-override', {
+          name: node.name,
+          nodeName,
+        });
+      }
       if (node.name !== nodeName || same(ourNode, node)) return;
       ourNode = node;
       if (synced) onNode();

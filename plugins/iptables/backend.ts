@@ -6,14 +6,13 @@
  *   sets     created before the rules that name them, destroyed after
  */
 import type { Backend, Change, Host, Inspectable, IPFamily, SelfChecking, SyncReport } from '../../core/backend.ts';
-import { LOCALNET_HOOKS } from './base-chains.ts';
 import { removeOtherVariant } from './cleanup.ts';
 import { readKernel } from './kernel-state.ts';
-import { affinitySetPrefix, probeSet, type Table } from './names.ts';
+import { affinitySetPrefix, probeSet } from './names.ts';
 import type { IptablesOptions } from './options.ts';
-import { countRules, createPlanner, type Plan, type Planner } from './plan.ts';
+import { createPlanner, type Plan, type Planner } from './plan.ts';
 import type { Support } from './probe.ts';
-import { repair } from './repair.ts';
+import { firstDifference, repair } from './repair.ts';
 import { countOperations, restoreInput, type TableInput } from './restore-text.ts';
 import { type IptablesTool, kernelInterface } from './tool.ts';
 
@@ -140,6 +139,7 @@ export function createBackend(
     await standAlone(state);
     destroySets(state);
     if (plan.localnet) host.sysctl.ensure('net/ipv4/conf/all/route_localnet', '1');
+    if (change.node.tcpBeLiberal) host.sysctl.ensure('net/netfilter/nf_conntrack_tcp_be_liberal', '1');
     return {
       operations: countOperations(input),
       bytes: Buffer.byteLength(input),
@@ -151,9 +151,10 @@ export function createBackend(
     const state = stateOf(family);
     const generation = await generationOf(state);
     if (generation !== undefined && generation === state.intactAt) return { intact: true };
-    const found = await look(state);
-    state.intactAt = found === 'intact' ? generation : undefined;
-    return found === 'intact' || found === 'unknown' ? { intact: true } : { intact: false, reason: found.reason };
+    const { saved, partly } = await readKernel(state.tool, 'entrances');
+    const reason = firstDifference(saved, partly, state.planner.desired, state.guarded);
+    state.intactAt = reason === undefined ? generation : undefined;
+    return reason === undefined ? { intact: true } : { intact: false, reason };
   }
 
   /** While it is the same as at the last look, nobody has changed anything. The legacy interface has no such number. */
@@ -165,47 +166,6 @@ export function createBackend(
       host.log.verbose(2, 'The generation of nf_tables cannot be read; looking at the rules', { error: String(error) });
       return undefined;
     }
-  }
-
-  /** Someone may flush a table, delete a chain or take out the jumps; each leaves a mark in one of these chains. */
-  async function look({ tool, planner, guarded }: FamilyState): Promise<'intact' | 'unknown' | { reason: string }> {
-    let unknown = false;
-    /** undefined if that cannot be told right now. */
-    const rulesOf = async (table: Table, chain: string): Promise<readonly string[] | 'gone' | undefined> => {
-      const rules = await tool.list(table, chain);
-      if (rules !== 'unknown') return rules ?? 'gone';
-      unknown = true;
-      return undefined;
-    };
-    // The canaries of the other two tables go together with what is looked at below.
-    if ((await rulesOf('mangle', 'KUBE-PROXY-CANARY')) === 'gone') {
-      return { reason: 'the mangle table lost its KUBE-PROXY-CANARY chain' };
-    }
-    const services = await rulesOf('nat', 'KUBE-SERVICES');
-    const expected = countRules(planner.desired('nat').get('KUBE-SERVICES') ?? '');
-    if (services === 'gone' || (services && services.length !== expected)) {
-      return { reason: 'chain KUBE-SERVICES of the nat table was changed' };
-    }
-    for (const [table, chain, target] of [
-      ['nat', 'PREROUTING', 'KUBE-SERVICES'],
-      ['nat', 'OUTPUT', 'KUBE-SERVICES'],
-      ['nat', 'POSTROUTING', 'KUBE-POSTROUTING'],
-      ['filter', 'FORWARD', 'KUBE-FORWARD'],
-    ] as const) {
-      const rules = await rulesOf(table, chain);
-      // A built-in chain is never gone: a rule in it that iptables has no words for hides it.
-      if (Array.isArray(rules) && !rules.some((rule: string) => rule.endsWith(` -j ${target}`))) {
-        return { reason: `chain ${chain} of the ${table} table no longer leads to ${target}` };
-      }
-    }
-    if (guarded) {
-      const [{ table, chain, rule }] = LOCALNET_HOOKS;
-      const rules = await rulesOf(table, chain);
-      if (rules && !rules.includes(`-A ${chain} ${rule}`)) {
-        return { reason: `chain ${chain} of the ${table} table no longer guards loopback addresses` };
-      }
-    }
-    return unknown ? 'unknown' : 'intact';
   }
 
   return {

@@ -51,13 +51,14 @@ async function installedTools(host: Host): Promise<IptablesTool[]> {
 
 async function removeRules(host: Host, tool: IptablesTool): Promise<void> {
   const { saved, partly } = await readKernel(tool, 'everything');
+  if (saved.filter.has('KUBE-FIREWALL')) {
+    const why = "it guards the sysctl route_localnet and is kubelet's too";
+    host.log.info('The chain KUBE-FIREWALL stays', { command: tool.command, why });
+  }
   if (!holdsOurs(saved)) return;
   const { tables, held } = removal(saved);
   await tool.restore(restoreInput(tables));
-  const kept = saved.filter.has('KUBE-FIREWALL')
-    ? { kept: "KUBE-FIREWALL, which guards the sysctl route_localnet and is kubelet's too" }
-    : {};
-  host.log.info('Removed rules', { command: tool.command, ...kept });
+  host.log.info('Removed rules', { command: tool.command });
   if (partly.length > 0) {
     host.log.warn('Tables that hold rules made by nft could not be searched; see what is left with nft list ruleset', {
       command: tool.command,

@@ -299,6 +299,6 @@ function chainSettingsDiffer(a: NodeView, b: NodeView): boolean {
 }
 
 /** Of a chain's rules joined by line ends. */
-export function countRules(text: string): number {
+function countRules(text: string): number {
   return text === '' ? 0 : text.split('\n').length;
 }

@@ -39,6 +39,31 @@ export function repair(
   return tables;
 }
 
+/**
+ * One thing that is not as it should be, in words; undefined when all is. Of a table that was read in part, chains that
+ * were not read are taken for right.
+ */
+export function firstDifference(
+  saved: SavedTables,
+  partly: readonly Table[],
+  desired: (table: Table) => ReadonlyMap<string, string>,
+  localnet: boolean,
+): string | undefined {
+  const tables = repair(saved, desired, localnet);
+  for (const table of TABLES) {
+    const { edits, hook = [], unhook = [] } = tables[table] ?? { edits: new Map<string, string>() };
+    for (const chain of edits.keys()) {
+      const found = saved[table].has(chain);
+      if (found) return `chain ${chain} of the ${table} table was changed`;
+      if (!partly.includes(table)) return `chain ${chain} of the ${table} table is gone`;
+    }
+    for (const { chain, rule } of [...hook, ...unhook]) {
+      return `chain ${chain} of the ${table} table should have once, in its place: ${rule}`;
+    }
+  }
+  return undefined;
+}
+
 export interface Removal {
   readonly tables: Tables;
   /** Chains that cannot be deleted because rules of others lead to them; they are emptied. One sentence for each. */

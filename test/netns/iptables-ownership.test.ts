@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { hash16 } from '../../plugins/iptables/names.ts';
 import { endpointSlice, service } from '../conformance/objects.ts';
 import { answerer, play, save, serviceOf, VARIANTS, type Variant, variantFlags } from './iptables-scene.ts';
 import { isolateTests } from './isolated.ts';
@@ -56,6 +57,8 @@ for (const variant of VARIANTS) {
       ['-F', '-X', '-t nat -F', '-t nat -X', '-t mangle -F', '-t mangle -X'],
     ],
     ['the filter jumps are deleted', ['-F FORWARD']],
+    ['the chain of one Service is emptied', [`-t nat -F KUBE-SVC-${hash16('default/webtcp')}`]],
+    ['a rule is put into a chain of ours', ['-I KUBE-FORWARD -j DROP']],
   ];
   for (const [title, commands] of vandalism) {
     test(`${variant}: ${title}: noticed and repaired within seconds`, async () => {

@@ -37,6 +37,7 @@ export function manifestError(problems: readonly string[]): Error {
 export async function listManifests(path: string): Promise<ManifestFiles> {
   try {
     const target = await stat(path, { bigint: true });
+    if (!target.isDirectory() && !target.isFile()) throw new Error('it is neither');
     if (!target.isDirectory()) return await listOne(path, target);
     const files: ManifestFile[] = [];
     for (const name of (await readdir(path)).filter(isManifestName).sort(compareBytes)) {

@@ -42,6 +42,8 @@ export interface ManifestProblem {
 
 const EMPTY_GRACE_MS = 1_000;
 const MISSING_GRACE_MS = 200;
+/** How many objects a log line names. */
+const NAMED_OBJECTS = 10;
 
 /** What is known about one file. */
 interface FileState {
@@ -178,8 +180,15 @@ export function manifestSource(options: ManifestSourceOptions): Source {
     state.reported = new Set(contents.problems);
     for (const object of contents.ignored)
       log.verbose(2, 'Ignored an object that is not for a proxy', { file, object });
-    state.objects = keepSpoiled(state.objects, contents);
-    return state.objects;
+    const objects = keepSpoiled(state.objects, contents);
+    const gone = [...state.objects.keys()].filter((id) => !objects.has(id));
+    if (gone.length > 0) {
+      // A file that was cut at a good place looks like an edit: say at least what it costs.
+      const shown = gone.slice(0, NAMED_OBJECTS).join(', ');
+      log.info('Objects are no longer in a manifest and go', { file, count: gone.length, objects: shown });
+    }
+    state.objects = objects;
+    return objects;
   }
 
   /** Whether a file has been empty or missing long enough; arranges another look if not. */
