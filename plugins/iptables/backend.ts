@@ -12,7 +12,7 @@ import { affinitySetPrefix, probeSet } from './names.ts';
 import type { IptablesOptions } from './options.ts';
 import { createPlanner, type Plan, type Planner } from './plan.ts';
 import type { Support } from './probe.ts';
-import { firstDifference, repair } from './repair.ts';
+import { firstDifference, repair, type Strictness } from './repair.ts';
 import { countOperations, restoreInput, type TableInput } from './restore-text.ts';
 import { type IptablesTool, kernelInterface } from './tool.ts';
 
@@ -35,6 +35,9 @@ interface FamilyState {
   readonly doomedSets: Set<string>;
   /** The rules that must be there before loopback addresses are routed were written, or found in place. */
   guarded: boolean;
+  /** A look found a difference, and the full sync that follows has not been yet. */
+  doubted: boolean;
+  strictness: Strictness;
   /** Which kernel interface the tool speaks; asked once. */
   speaks?: 'nft' | 'legacy';
   /** The generation of nf_tables at which everything was found in place. */
@@ -55,7 +58,8 @@ export function createBackend(
   const states = new Map<IPFamily, FamilyState>();
   for (const [family, tool] of support.tools) {
     const planner = createPlanner({ family, masqueradeBit: options.masqueradeBit, affinity, hairpin });
-    states.set(family, { family, tool, planner, doomedSets: new Set(), guarded: false, partly: '', alone: false });
+    const empty = { doomedSets: new Set<string>(), guarded: false, partly: '', alone: false, doubted: false };
+    states.set(family, { family, tool, planner, ...empty, strictness: 'text' });
   }
 
   function stateOf(family: IPFamily): FamilyState {
@@ -98,6 +102,8 @@ export function createBackend(
     const input = restoreInput(repair(saved, state.planner.desired, plan.localnet));
     if (input !== '') await state.tool.restore(input);
     state.guarded = plan.localnet;
+    if (state.doubted) await settleStrictness(state);
+    state.doubted = false;
     if (affinity === 'ipset') {
       const ours = affinitySetPrefix(state.family);
       for (const name of host.netlink.ipset().names()) {
@@ -151,10 +157,32 @@ export function createBackend(
     const state = stateOf(family);
     const generation = await generationOf(state);
     if (generation !== undefined && generation === state.intactAt) return { intact: true };
-    const { saved, partly } = await readKernel(state.tool, 'entrances');
-    const reason = firstDifference(saved, partly, state.planner.desired, state.guarded);
+    const kernel = await readKernel(state.tool, 'entrances');
+    const reason = firstDifference(kernel, state.planner.desired, state.guarded, state.strictness);
     state.intactAt = reason === undefined ? generation : undefined;
+    state.doubted = reason !== undefined;
     return reason === undefined ? { intact: true } : { intact: false, reason };
+  }
+
+  /**
+   * What still differs right after it was written is no foreign change but another way of putting it (of a version of
+   * iptables that we do not know): compare less closely from now on, or every look would lead to a full sync.
+   */
+  async function settleStrictness(state: FamilyState): Promise<void> {
+    const kernel = await readKernel(state.tool, 'entrances');
+    for (const strictness of ['text', 'targets', 'existence'] as const) {
+      const difference = firstDifference(kernel, state.planner.desired, state.guarded, strictness);
+      if (difference !== undefined) continue;
+      if (strictness !== state.strictness) {
+        const command = state.tool.command;
+        host.log.warn('iptables prints rules in other words than expected; foreign changes are noticed less exactly', {
+          command,
+          compared: strictness,
+        });
+      }
+      state.strictness = strictness;
+      return;
+    }
   }
 
   /** While it is the same as at the last look, nobody has changed anything. The legacy interface has no such number. */

@@ -40,28 +40,43 @@ export function repair(
 }
 
 /**
+ * How closely a look compares. 'text' needs iptables-save to print rules in the words in which they were written; with
+ * a version that has others, only where rules lead can be compared, or else whether chains are there.
+ */
+export type Strictness = 'text' | 'targets' | 'existence';
+
+/**
  * One thing that is not as it should be, in words; undefined when all is. Of a table that was read in part, chains that
  * were not read are taken for right.
  */
 export function firstDifference(
-  saved: SavedTables,
-  partly: readonly Table[],
+  { saved, partly }: { readonly saved: SavedTables; readonly partly: readonly Table[] },
   desired: (table: Table) => ReadonlyMap<string, string>,
   localnet: boolean,
+  strictness: Strictness,
 ): string | undefined {
-  const tables = repair(saved, desired, localnet);
   for (const table of TABLES) {
-    const { edits, hook = [], unhook = [] } = tables[table] ?? { edits: new Map<string, string>() };
-    for (const chain of edits.keys()) {
-      const found = saved[table].has(chain);
-      if (found) return `chain ${chain} of the ${table} table was changed`;
-      if (!partly.includes(table)) return `chain ${chain} of the ${table} table is gone`;
+    for (const [chain, text] of desired(table)) {
+      const found = saved[table].get(chain);
+      if (found === undefined && !partly.includes(table)) return `chain ${chain} of the ${table} table is gone`;
+      if (found !== undefined && found !== text && blurred(found, strictness) !== blurred(text, strictness)) {
+        return `chain ${chain} of the ${table} table was changed`;
+      }
     }
+    const { hook, unhook } = hookEdits(saved, table, localnet);
     for (const { chain, rule } of [...hook, ...unhook]) {
+      const standing = rulesOf(saved[table].get(chain) ?? '').filter((one) => targetOf(one) === targetOf(rule));
+      if (strictness !== 'text' && standing.length > 0) continue;
       return `chain ${chain} of the ${table} table should have once, in its place: ${rule}`;
     }
   }
   return undefined;
+}
+
+function blurred(text: string, strictness: Strictness): string {
+  if (strictness === 'text') return text;
+  if (strictness === 'existence') return '';
+  return [...text.matchAll(/(?:^| )-j (\S+)|--to-destination (\S+)/gm)].map(([, a = '', b = '']) => a + b).join('\n');
 }
 
 export interface Removal {

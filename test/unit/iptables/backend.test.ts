@@ -149,6 +149,25 @@ test('whatever chain or jump of ours is changed or gone is noticed and named', a
   }
 });
 
+test('an iptables that prints rules in other words causes one full sync, not one after every look', async () => {
+  let written: readonly string[] = [];
+  let vandalise = (text: string): string => text;
+  const otherWords = (text: string) => text.replaceAll('-p tcp', '-p 6').replaceAll(' -m comment', ' --match comment');
+  const { backend, events, host } = stage(() => vandalise(otherWords(savedAfter(written.slice(0, 1)))));
+  const changes = full([servicePort()], NOWHERE);
+  await backend.sync(changes);
+  written = events;
+  assert.is((await backend.check('IPv4')).intact, false);
+  await backend.sync(changes);
+  assert.is((await backend.check('IPv4')).intact, true);
+  assert.is(host.warnings.length, 1);
+  // Where rules lead is still compared.
+  vandalise = (text) => text.replace(/--to-destination \S+/, '--to-destination 192.0.2.1:1');
+  assert.is((await backend.check('IPv4')).intact, false);
+  vandalise = (text) => text.replace(/^-A PREROUTING .*$/m, '');
+  assert.is((await backend.check('IPv4')).intact, false);
+});
+
 test('where a table cannot be read, jumps that are there are not put in again', async () => {
   const unreadable = "# Table `nat' is incompatible, use 'nft' tool.\n";
   const events: string[] = [];
