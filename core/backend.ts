@@ -13,6 +13,9 @@
  * - Ports are 1..65535; 0 means "none". Times are seconds unless a name says otherwise; 0 means "none".
  * - Data handed to a backend is immutable and may be kept by reference.
  */
+import type { Nftables, Printers } from './nftables.ts';
+
+export type * from './nftables.ts';
 
 export type IPFamily = 'IPv4' | 'IPv6';
 export type Protocol = 'TCP' | 'UDP' | 'SCTP';
@@ -183,7 +186,7 @@ export interface BackendPlugin {
    * Optional: print exactly what a first sync of these full changes writes on an empty host. Pure: no I/O and no
    * privilege; one change per family. Used by `kube-proxy render` and by golden tests.
    */
-  render?(changes: readonly Change[], options: Readonly<Record<string, unknown>>): string;
+  render?(changes: readonly Change[], options: Readonly<Record<string, unknown>>, printers: Printers): string;
 }
 
 // Optional abilities: a backend that has one simply implements it; the core tests for the method.
@@ -200,6 +203,14 @@ export interface SelfChecking {
 /** The backend has parts that can fail between syncs (listeners, a child process). */
 export interface HealthReporting {
   health(): { readonly healthy: true } | { readonly healthy: false; readonly reason: string };
+}
+
+/**
+ * The backend translates destinations through conntrack, which keeps a flow's translation for as long as packets
+ * come: after each successful sync the core deletes the entries of UDP flows whose translation is no longer right.
+ */
+export interface UsesConntrack {
+  readonly usesConntrack: true;
 }
 
 /** The backend can show what it believes to be committed, as text an operator can read. Not asked for yet. */
@@ -266,6 +277,7 @@ export interface Netlink {
   ipset(): IPSets;
   /** A number that every commit to nf_tables in this network namespace changes, whoever commits. */
   nftablesGeneration(): number;
+  nftables(): Nftables;
 }
 
 /** The kernel's IP sets (nfnetlink subsystem ipset), without the `ipset` tool. */

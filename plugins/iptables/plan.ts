@@ -12,7 +12,7 @@
  */
 import type { Change, IPFamily, NodeView, ServicePort } from '../../core/backend.ts';
 import { answersOnLoopback, baseChains, nodePortJumps } from './base-chains.ts';
-import { type Claim, createClaims } from './claims.ts';
+import { type Claim, createClaims } from '../shared/claims.ts';
 import { createDispatchTree, type DispatchTree } from './dispatch-tree.ts';
 import { ADDRESS_DIGITS, frontendKey, portKey, prefixMatch } from './frontend-key.ts';
 import { hash16, type Table } from './names.ts';
