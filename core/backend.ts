@@ -87,6 +87,11 @@ export interface ServicePort {
   readonly local: readonly Endpoint[];
   /** Something usable exists anywhere, even if neither list may use it: tells REJECT (false) from DROP (true). */
   readonly hasEndpoints: boolean;
+  /**
+   * UDP only; absent when there are none: endpoints that serve (ready or terminating or neither, wherever they are) but
+   * are in neither list. They get no new flows, but flows that already reach them stay (see `UsesConntrack`).
+   */
+  readonly keepsFlowsUDP?: readonly Endpoint[];
   /** The Service's `kube-proxy.io/*` annotations, for settings of a backend's own. */
   readonly annotations: Readonly<Record<string, string>>;
 }

@@ -175,6 +175,8 @@ export interface NftTableInfo {
   /** Netlink port id of the process that owns it now; 0 = none. */
   readonly owner: number;
   readonly comment: string;
+  /** Only if somebody has switched the table off; 'add table' switches it on again. */
+  readonly dormant?: true;
 }
 
 /** What a table holds, elements left aside. */
@@ -182,6 +184,8 @@ export interface NftTableContent extends NftTableInfo {
   readonly chains: readonly {
     readonly name: string;
     readonly hook?: NftHook;
+    /** Only if somebody has changed it from accepting; 'add chain' changes it back. */
+    readonly policy?: 'drop';
     /** Comparable with `Nftables.fingerprint`; in order. */
     readonly rules: readonly string[];
   }[];

@@ -3,7 +3,7 @@
  *
  *   Host ──▶ plugin.create ──▶ startSync(source, backend) ──▶ Ready …… SIGTERM or SIGINT ──▶ stop, status 0
  *                                        ▲
- *   addresses of the interfaces ─────────┘ every two seconds
+ *   addresses of the interfaces ─────────┘ when they change
  *
  * Stopping lets a sync in flight end and removes no rule: traffic goes on while another kube-proxy takes over.
  */
@@ -12,6 +12,7 @@ import type { IPFamily, Sysctl } from '../backend.ts';
 import { canonicalHostname } from '../config/settings.ts';
 import { watchAddresses } from '../node/addresses.ts';
 import { systemClock } from '../node/clock.ts';
+import { createConntrackReconciler } from '../node/conntrack.ts';
 import { createHost } from '../node/host.ts';
 import { releaseMemory } from '../node/release-memory.ts';
 import type { Log } from '../observe/log.ts';
@@ -44,6 +45,10 @@ export async function daemon({ settings, log }: Run, choose = chooseBackend): Pr
   const addresses = watchAddresses({
     onChange: () => sync?.nodeChanged(),
     onFault: (error) => log.error("The addresses of the host's interfaces cannot be read; the last stay", { error }),
+    onFallback: (error) =>
+      log.warn('Without netlink, changes of addresses take longer, and interfaces without carrier count as absent', {
+        error,
+      }),
   });
   const source = manifestSource({ path: settings.manifests, log: log.child('manifests'), clock: systemClock });
   containFaults(log);
@@ -71,6 +76,7 @@ export async function daemon({ settings, log }: Run, choose = chooseBackend): Pr
         minSyncIntervalMs: settings.minSyncPeriodMs,
         checkIntervalMs: Math.min(settings.syncPeriodMs, LONGEST_CHECK_INTERVAL_MS),
         longestRetryMs: settings.syncPeriodMs,
+        conntrack: createConntrackReconciler({ log: log.child('conntrack') }),
         onSync(event) {
           ready.synced(event);
           if (event.report.bytes >= LARGE_SYNC_BYTES) releaseMemory();

@@ -9,6 +9,8 @@ import { cidrContains, hostCIDR, ipPort } from './ip.ts';
 import type { EndpointSlice, Service, ServiceAddresses, ServicePortSpec } from './objects.ts';
 import { type Candidate, selectEndpoints } from './select-endpoints.ts';
 
+const NONE: readonly Endpoint[] = [];
+
 /** What the choice of endpoints depends on besides the objects. */
 export interface ResolveNode {
   readonly family: IPFamily;
@@ -40,7 +42,9 @@ export function resolveService(service: Service, slices: Iterable<EndpointSlice>
       // External destinations use the cluster list even with policy Local: for this node and its own pods.
       usesCluster: internalPolicy === 'Cluster' || external,
       usesLocal: internalPolicy === 'Local' || (externalPolicy === 'Local' && external),
+      keepsFlows: port.protocol === 'UDP',
     });
+    const { unchosen } = selection;
     resolved.set(key, {
       key,
       namespace: service.namespace,
@@ -61,6 +65,7 @@ export function resolveService(service: Service, slices: Iterable<EndpointSlice>
       local: selection.local,
       hasEndpoints: selection.hasEndpoints,
       annotations: service.annotations,
+      ...(unchosen.length > 0 ? { keepsFlowsUDP: unchosen } : {}),
     });
   }
   return [...resolved.values()];
@@ -97,7 +102,8 @@ export function servicePortsEqual(a: ServicePort, b: ServicePort): boolean {
     textsEqual(a.sourceRanges, b.sourceRanges) &&
     annotationsEqual(a.annotations, b.annotations) &&
     endpointsEqual(a.cluster, b.cluster) &&
-    endpointsEqual(a.local, b.local)
+    endpointsEqual(a.local, b.local) &&
+    endpointsEqual(a.keepsFlowsUDP ?? NONE, b.keepsFlowsUDP ?? NONE)
   );
 }
 

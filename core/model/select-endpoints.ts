@@ -9,7 +9,8 @@
  *              └─ none ready on this node: those of this node that serve while terminating │
  *   hasEndpoints ◀── anything in any of these, anywhere ───────────────────────────────────┘
  *
- * The two lists fall back independently. An endpoint that serves but is neither ready nor terminating is never used.
+ * The two lists fall back independently. An endpoint that serves but is neither ready nor terminating is never used;
+ * flows that it already has may stay, and so may those of every other endpoint that is merely not chosen (`unchosen`).
  */
 import type { Endpoint } from '../backend.ts';
 import type { SliceEndpoint } from './objects.ts';
@@ -24,6 +25,8 @@ export interface Selection {
   readonly cluster: readonly Endpoint[];
   readonly local: readonly Endpoint[];
   readonly hasEndpoints: boolean;
+  /** Endpoints in neither list that still serve, for `keepsFlows`; empty otherwise. */
+  readonly unchosen: readonly Endpoint[];
 }
 
 export interface Selector {
@@ -33,6 +36,8 @@ export interface Selector {
   /** Whether any destination of the service port uses the list; an unused one stays empty. */
   readonly usesCluster: boolean;
   readonly usesLocal: boolean;
+  /** Whether `unchosen` is asked for. */
+  readonly keepsFlows: boolean;
 }
 
 const NONE: readonly Endpoint[] = [];
@@ -56,9 +61,15 @@ export function selectEndpoints(candidates: readonly Candidate[], selector: Sele
   const readyHere = selector.usesLocal ? ready.filter(here) : [];
   const localChoice = readyHere.length > 0 || !selector.usesLocal ? readyHere : terminating.filter(here);
   const clusterChoice = ready.length > 0 ? keptByHints(ready, selector) : terminating;
+  const cluster = selector.usesCluster ? clusterChoice.map(make) : NONE;
+  const local = localChoice.map(make);
+  // Serving is enough here, and ready too: an author may publish addresses that are not ready as if they were.
+  const stays = ({ endpoint }: Candidate): boolean => endpoint.ready || endpoint.serving;
+  const unchosen = (candidate: Candidate): boolean => stays(candidate) && !made.has(candidate);
   return {
-    cluster: selector.usesCluster ? clusterChoice.map(make) : NONE,
-    local: localChoice.map(make),
+    cluster,
+    local,
+    unchosen: selector.keepsFlows ? candidates.filter(unchosen).map(make) : NONE,
     hasEndpoints: ready.length > 0 || terminating.length > 0,
   };
 }

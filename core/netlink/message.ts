@@ -91,6 +91,17 @@ export function parseError(message: Message): Outcome {
   return { errno: errorNumber(view), text: explained ? explanation(payload.subarray(4 + repeated)) : '' };
 }
 
+/** Where in the request, counted from its header, an NLMSG_ERROR finds the fault; undefined if it does not say. */
+export function parseErrorOffset({ payload, flags }: Message): number | undefined {
+  if ((flags & NLM_F_ACK_TLVS) === 0 || (flags & NLM_F_CAPPED) === 0) return undefined;
+  try {
+    const offset = parseAttributes(payload.subarray(4 + HEADER_BYTES)).find(({ type }) => type === NLMSGERR_ATTR_OFFS);
+    return offset && attributeU32(offset.data);
+  } catch {
+    return undefined; // A courtesy, like the words that come with it.
+  }
+}
+
 /** NLMSG_DONE: the end of a dump. Carries an error number too since it may fail half-way; old kernels omit it. */
 export function parseDone(message: Message): Outcome {
   const { payload, flags } = message;

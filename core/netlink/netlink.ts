@@ -1,6 +1,7 @@
 /** The kernel interfaces as a plugin gets them: each is opened when first asked for, once, and kept. */
 import type { Netlink } from '../backend.ts';
 import { type OpenIPSets, openIPSets } from './ipset.ts';
+import { type OpenNftables, openNftables } from './nftables/kernel.ts';
 import { type NftablesGeneration, openNftablesGeneration } from './nftables-generation.ts';
 
 export interface OpenNetlink extends Netlink {
@@ -11,9 +12,11 @@ export interface OpenNetlink extends Netlink {
 export function createNetlink(
   openSets: () => OpenIPSets = openIPSets,
   openGeneration: () => NftablesGeneration = openNftablesGeneration,
+  openTables: () => OpenNftables = openNftables,
 ): OpenNetlink {
   let sets: OpenIPSets | undefined;
   let generation: NftablesGeneration | undefined;
+  let tables: OpenNftables | undefined;
   return {
     ipset() {
       sets ??= openSets();
@@ -23,11 +26,17 @@ export function createNetlink(
       generation ??= openGeneration();
       return generation.read();
     },
+    nftables() {
+      tables ??= openTables();
+      return tables;
+    },
     close() {
       sets?.close();
       generation?.close();
+      tables?.close();
       sets = undefined;
       generation = undefined;
+      tables = undefined;
     },
   };
 }

@@ -6,7 +6,8 @@
  * The kernel answers a request inside the send call, so that a read right after it finds the answer waiting; the
  * timeout only guards against a kernel that says nothing. The socket belongs to the network namespace of its opening.
  */
-import { closeSync, readSync, writeSync } from 'node:fs';
+import { closeSync, read, readSync, write, writeSync } from 'node:fs';
+import { promisify } from 'node:util';
 import { HOST_IS_LITTLE_ENDIAN } from './attributes.ts';
 import { errnoMeaning, errnoMeaningByName, NetlinkError } from './errors.ts';
 import { type Libc, loadLibc } from './libc.ts';
@@ -21,6 +22,7 @@ export const NETLINK_GENERIC = 16;
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0o2000000;
+const SOCK_NONBLOCK = 0o4000;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
@@ -31,6 +33,11 @@ const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 const SOCKADDR_NL_BYTES = 12;
+/** The kernel doubles what it is asked for, in an int. */
+const LARGEST_SEND_BUFFER = 1 << 29;
+
+const writeOffLoop = promisify(write);
+const readOffLoop = promisify(read);
 
 export interface NetlinkOptions {
   readonly protocol: number;
@@ -42,6 +49,10 @@ export interface NetlinkOptions {
   readonly receiveTimeoutMs?: number;
   /** Largest datagram that can be received. Dumps come in at most 32 KiB, or one oversized object. */
   readonly datagramBytes?: number;
+  /** Multicast groups to hear, as a bit mask: group n is bit n - 1, so only groups 1 to 31. */
+  readonly groups?: number;
+  /** Receiving does not wait: with nothing there it is KP_NETLINK_TIMEOUT at once. */
+  readonly nonBlocking?: boolean;
 }
 
 export interface NetlinkSocket extends Transport {
@@ -57,9 +68,11 @@ export function openNetlink(options: NetlinkOptions): NetlinkSocket {
     receiveBufferBytes = 4 << 20,
     receiveTimeoutMs = 5000,
     datagramBytes = 64 << 10,
+    groups = 0,
+    nonBlocking = false,
   } = options;
   const libc = loadLibc();
-  const descriptor = libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
+  const descriptor = libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | (nonBlocking ? SOCK_NONBLOCK : 0), protocol);
   if (descriptor < 0) throw unavailable(libc, `socket of protocol ${protocol}`);
   try {
     setBuffer(libc, descriptor, SO_SNDBUFFORCE, SO_SNDBUF, sendBufferBytes);
@@ -69,25 +82,48 @@ export function openNetlink(options: NetlinkOptions): NetlinkSocket {
     setOption(libc, descriptor, SOL_NETLINK, NETLINK_CAP_ACK, int32(1));
     const timeout = timeval(receiveTimeoutMs);
     if (!setOption(libc, descriptor, SOL_SOCKET, SO_RCVTIMEO, timeout)) throw unavailable(libc, 'receive timeout');
-    // All zero but the family: the kernel picks our port id, and talks to us from port 0 …
+    // All zero but the family (and groups): the kernel picks our port id, and talks to us from port 0 …
     const address = new Uint8Array(SOCKADDR_NL_BYTES);
-    new DataView(address.buffer).setUint16(0, AF_NETLINK, HOST_IS_LITTLE_ENDIAN);
+    const addressView = new DataView(address.buffer);
+    addressView.setUint16(0, AF_NETLINK, HOST_IS_LITTLE_ENDIAN);
+    addressView.setUint32(8, groups, HOST_IS_LITTLE_ENDIAN);
     if (libc.bind(descriptor, address, address.length) < 0) throw unavailable(libc, 'bind');
-    // … and nobody else may: without a connection any privileged process can send us forged answers.
+    // … and nobody else may: without a connection any privileged process can send us forged answers. The connection
+    // has no groups: those are for sending.
+    addressView.setUint32(8, 0, HOST_IS_LITTLE_ENDIAN);
     if (libc.connect(descriptor, address, address.length) < 0) throw unavailable(libc, 'connect');
   } catch (error) {
     closeSync(descriptor);
     throw error;
   }
-  return socketOf(descriptor, new Uint8Array(datagramBytes), receiveTimeoutMs);
+  return socketOf(libc, descriptor, new Uint8Array(datagramBytes), receiveTimeoutMs, sendBufferBytes);
 }
 
-function socketOf(descriptor: number, buffer: Uint8Array, receiveTimeoutMs: number): NetlinkSocket {
+function socketOf(
+  libc: Libc,
+  descriptor: number,
+  buffer: Uint8Array,
+  receiveTimeoutMs: number,
+  initialSendBufferBytes: number,
+): NetlinkSocket {
   let open = true;
+  let sendBufferBytes = initialSendBufferBytes;
+  /** Threads that are still inside read(2) or write(2): the descriptor's number must not become another file's before. */
+  let busyThreads = 0;
 
   // The descriptor's number may belong to another file by now, so a closed socket must not touch it.
   function assertOpen(): void {
     if (!open) throw new NetlinkError({ code: 'KP_NETLINK_INVALID', text: 'the socket is closed' });
+  }
+
+  async function offLoop<T>(call: () => Promise<T>): Promise<T> {
+    busyThreads++;
+    try {
+      return await call();
+    } finally {
+      busyThreads--;
+      if (!open && busyThreads === 0) closeSync(descriptor);
+    }
   }
 
   return {
@@ -99,6 +135,30 @@ function socketOf(descriptor: number, buffer: Uint8Array, receiveTimeoutMs: numb
       } catch (error) {
         throw sendFault(error, datagram.length);
       }
+    },
+    async sendOffLoop(datagram) {
+      assertOpen();
+      try {
+        await offLoop(() => writeOffLoop(descriptor, datagram, 0, datagram.length, null));
+      } catch (error) {
+        throw sendFault(error, datagram.length);
+      }
+    },
+    async receiveOffLoop() {
+      assertOpen();
+      try {
+        const { bytesRead } = await offLoop(() => readOffLoop(descriptor, buffer, 0, buffer.length, null));
+        if (bytesRead === buffer.length) throw truncated(bytesRead);
+        return buffer.subarray(0, bytesRead);
+      } catch (error) {
+        throw receiveFault(error, receiveTimeoutMs);
+      }
+    },
+    reserveSendBuffer(bytes) {
+      assertOpen();
+      if (bytes < sendBufferBytes) return;
+      sendBufferBytes = Math.min(LARGEST_SEND_BUFFER, 2 ** Math.ceil(Math.log2(bytes + 1)));
+      setBuffer(libc, descriptor, SO_SNDBUFFORCE, SO_SNDBUF, sendBufferBytes);
     },
     receive() {
       assertOpen();
@@ -117,7 +177,7 @@ function socketOf(descriptor: number, buffer: Uint8Array, receiveTimeoutMs: numb
       }
     },
     close() {
-      if (open) closeSync(descriptor);
+      if (open && busyThreads === 0) closeSync(descriptor);
       open = false;
     },
   };

@@ -34,6 +34,8 @@ export interface FamilySyncOptions {
   readonly checkIntervalMs: number;
   readonly longestRetryMs: number;
   readonly onSync: (event: SyncEvent) => void;
+  /** Told of every change that took effect, before onSync. Must not throw. */
+  readonly onApplied: (change: Change) => void;
   /** Called after every attempt, when busy() may have become false. */
   readonly onIdle: () => void;
 }
@@ -198,6 +200,7 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
       cancelPeriodic = clock.after(fullSyncIntervalMs, () => requestFull('periodic'));
     }
     if (!checksArmed) armCheck(checkIntervalMs);
+    options.onApplied(change);
     options.onSync({
       family,
       full: change.full,

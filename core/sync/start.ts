@@ -2,7 +2,7 @@
  * The sync half of the daemon, wired: source → store → one loop per family → driver → backend. See family-sync.ts
  * for what a loop does and store.ts for what makes a family dirty.
  */
-import type { Backend, Clock, IPFamily, Logger } from '../backend.ts';
+import type { Backend, Change, Clock, IPFamily, Logger, UsesConntrack } from '../backend.ts';
 import type { InterfaceAddress, NodeSettings } from '../model/node-settings.ts';
 import { nodeView } from '../model/node-view.ts';
 import { resolveService, servicePortsEqual } from '../model/resolve.ts';
@@ -12,6 +12,14 @@ import { type BackendHealth, createDriver } from './driver.ts';
 import { type FamilyHealth, type FamilySync, type SyncEvent, startFamilySync } from './family-sync.ts';
 import { createResolver, type Resolve } from './resolver.ts';
 import { createStore } from './store.ts';
+
+/** Keeps conntrack from holding flows to what is no longer right; see core/node/conntrack.ts. */
+export interface Conntrack {
+  /** A change took effect. Returns at once. */
+  synced(change: Change): void;
+  /** Resolves when nothing of it is under way; nothing starts any more. */
+  stop(): Promise<void>;
+}
 
 export interface SyncOptions {
   readonly source: Source;
@@ -37,6 +45,8 @@ export interface SyncOptions {
   readonly syncDeadlineMs?: number;
   /** Told of every sync that succeeded. */
   readonly onSync?: (event: SyncEvent) => void;
+  /** Told of every change that took effect, if the backend uses conntrack. */
+  readonly conntrack?: Conntrack;
   /** Replaces the resolver of the model; for tests that count. */
   readonly resolve?: Resolve;
 }
@@ -83,6 +93,7 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
     );
   }
 
+  const conntrack = usesConntrack(backend) ? options.conntrack : undefined;
   const loops = new Map<IPFamily, FamilySync>();
   const waiting = new Set<() => void>();
   const store = createStore({
@@ -119,6 +130,7 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
       checkIntervalMs: options.checkIntervalMs ?? 5_000,
       longestRetryMs: options.longestRetryMs ?? 30_000,
       onSync: tell,
+      onApplied: reconcile,
       onIdle: wakeWaiting,
     });
     loops.set(family, loop);
@@ -134,6 +146,16 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
       options.onSync?.(event);
     } catch (error) {
       log.error('A listener of syncs failed', { error: describeError(error) });
+    }
+  }
+
+  /** Nor must a fault in what comes after a sync. */
+  function reconcile(change: Change): void {
+    try {
+      conntrack?.synced(change);
+    } catch (error) {
+      const { family } = change;
+      log.error('Flows could not be compared with a change; this is a bug', { family, error: describeError(error) });
     }
   }
 
@@ -169,6 +191,7 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
         log.error('The source did not stop cleanly', { error: describeError(error) });
       }
       await stopLoops();
+      await conntrack?.stop();
       const closed = await driver.close();
       if (closed.kind !== 'done') log.error('The backend did not close cleanly', { error: closed.error });
     },
@@ -195,4 +218,8 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
             waiting.add(resolve);
           }),
   };
+}
+
+function usesConntrack(backend: Backend & Partial<UsesConntrack>): boolean {
+  return backend.usesConntrack === true;
 }

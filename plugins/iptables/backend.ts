@@ -5,7 +5,16 @@
  *   full     kernel-state.ts ──▶ difference to the plan ──▶ one iptables-restore, or none
  *   sets     created before the rules that name them, destroyed after
  */
-import type { Backend, Change, Host, Inspectable, IPFamily, SelfChecking, SyncReport } from '../../core/backend.ts';
+import type {
+  Backend,
+  Change,
+  Host,
+  Inspectable,
+  IPFamily,
+  SelfChecking,
+  SyncReport,
+  UsesConntrack,
+} from '../../core/backend.ts';
 import { removeOtherVariant } from './cleanup.ts';
 import { readKernel } from './kernel-state.ts';
 import { affinitySetPrefix, probeSet } from './names.ts';
@@ -53,7 +62,7 @@ export function createBackend(
   options: IptablesOptions,
   support: Support,
   cleanup: () => Promise<void>,
-): Backend & SelfChecking & Inspectable {
+): Backend & SelfChecking & Inspectable & UsesConntrack {
   const { affinity, hairpin } = support;
   const states = new Map<IPFamily, FamilyState>();
   for (const [family, tool] of support.tools) {
@@ -198,6 +207,7 @@ export function createBackend(
 
   return {
     families: [...states.keys()],
+    usesConntrack: true,
     sync,
     cleanup,
     check,

@@ -12,6 +12,8 @@ export interface Claims<T extends Claim> {
   /** Make or replace the owner's claim of this key. */
   claim(key: string, claim: T): void;
   release(key: string, owner: string): void;
+  /** Who has the key. */
+  winner(key: string): T | undefined;
 }
 
 /** `onWinner` is told after each call who has the key now. */
@@ -25,10 +27,7 @@ export function createClaims<T extends Claim>(onWinner: (key: string, winner: T 
   const settle = (key: string, list: readonly T[]): void => {
     if (list.length === 0) claims.delete(key);
     else claims.set(key, list.length === 1 ? list[0]! : list);
-    onWinner(
-      key,
-      list.reduce<T | undefined>((best, next) => (best === undefined || before(next, best) ? next : best), undefined),
-    );
+    onWinner(key, strongest(list));
   };
   return {
     claim(key, claim) {
@@ -40,9 +39,14 @@ export function createClaims<T extends Claim>(onWinner: (key: string, winner: T 
         listOf(key).filter((other) => other.owner !== owner),
       );
     },
+    winner: (key) => strongest(listOf(key)),
   };
 }
 
 function before(a: Claim, b: Claim): boolean {
   return a.rank !== b.rank ? a.rank < b.rank : a.owner < b.owner;
+}
+
+function strongest<T extends Claim>(list: readonly T[]): T | undefined {
+  return list.reduce<T | undefined>((best, next) => (best === undefined || before(next, best) ? next : best), undefined);
 }

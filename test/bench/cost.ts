@@ -37,14 +37,10 @@ export async function measure(work: () => Promise<unknown>): Promise<Cost> {
 export async function medianCost(runs: number, work: (run: number) => Promise<unknown>): Promise<Cost> {
   const costs: Cost[] = [];
   for (let run = 0; run < runs; run++) costs.push(await measure(() => work(run)));
-  const median = (pick: (cost: Cost) => number): number => {
-    const sorted = costs.map(pick).sort((a, b) => a - b);
-    return sorted[Math.floor(sorted.length / 2)] ?? 0;
-  };
   return {
-    milliseconds: median((cost) => cost.milliseconds),
-    ownCPU: median((cost) => cost.ownCPU),
-    childCPU: median((cost) => cost.childCPU),
+    milliseconds: median(costs.map((cost) => cost.milliseconds)),
+    ownCPU: median(costs.map((cost) => cost.ownCPU)),
+    childCPU: median(costs.map((cost) => cost.childCPU)),
   };
 }
 
@@ -54,4 +50,27 @@ export function privateMemory(): number {
   const text = readFileSync('/proc/self/smaps_rollup', 'utf8');
   const kilobytes = [...text.matchAll(/^Private_\w+:\s+(\d+) kB/gm)].reduce((sum, match) => sum + Number(match[1]), 0);
   return kilobytes / 1024;
+}
+
+/** Plain numbers by name, so that medians over several runs are easy; units end the names. */
+export type Figures = Readonly<Record<string, number>>;
+
+/** Until the kernel has freed what it frees later: old elements, sent buffers. */
+export const KERNEL_SETTLES_MS = 500;
+
+/**
+ * Memory in MiB that the kernel holds of the kinds that rule sets are made of: unreclaimable slab (small objects, and
+ * large ones straight from the page allocator), per-CPU and vmalloc (hash tables). Of the whole machine: take
+ * differences, and medians of several.
+ */
+export function kernelMemory(): number {
+  const text = readFileSync('/proc/meminfo', 'utf8');
+  const kilobytes = [...text.matchAll(/^(?:SUnreclaim|Percpu|VmallocUsed):\s+(\d+) kB/gm)];
+  return kilobytes.reduce((sum, match) => sum + Number(match[1]), 0) / 1024;
+}
+
+/** The upper of the two middle ones, if there are two; NaN of none. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
 }

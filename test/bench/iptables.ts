@@ -1,29 +1,27 @@
 /**
- * `npm run bench`: what the iptables backend costs at 10,000 Services × 10 endpoints, end to end inside the process
- * (object delivered → rules committed), beside the reference's layout written by the same iptables in the same run.
+ * `npm run bench -- iptables`: what the iptables backend costs at 10,000 Services × 10 endpoints, end to end inside the
+ * process (object delivered → rules committed), beside the reference's layout written by the same iptables in the same
+ * run.
  *
- *   npm run bench -- [--services 10000] [--endpoints 10] [--variants legacy,nft] [--reference-limit 120]
+ *   npm run bench -- iptables [--services 10000] [--endpoints 10] [--variants legacy,nft] [--reference-limit 120]
  */
 import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { Bench } from 'tinybench';
 import { enterIsolation } from '../../build/isolate.ts';
-import type { Logger } from '../../core/backend.ts';
-import { systemClock } from '../../core/node/clock.ts';
 import { createHost } from '../../core/node/host.ts';
-import type { ObjectSink } from '../../core/source/source.ts';
-import { startSync } from '../../core/sync/start.ts';
 import iptables from '../../plugins/iptables/index.ts';
 import { createPlanner } from '../../plugins/iptables/plan.ts';
-import { settings as sampleSettings } from '../unit/model/samples.ts';
 import { type Cost, measure, medianCost, privateMemory } from './cost.ts';
 import { clusterIP, endpointSlice, type Load, service } from './load.ts';
 import { referenceInput } from './reference-layout.ts';
 import { parseRules, rulesMet } from './rule-walk.ts';
+import { quiet, settings, startSynced } from './synced.ts';
 
 const { values } = parseArgs({
   options: {
     services: { type: 'string', default: '10000' },
+    'max-services': { type: 'string', default: '100000' },
     endpoints: { type: 'string', default: '10' },
     variants: { type: 'string', default: 'legacy,nft' },
     'reference-limit': { type: 'string', default: '120' },
@@ -31,11 +29,12 @@ const { values } = parseArgs({
     part: { type: 'string', default: '' },
   },
 });
-const load: Load = { services: Number(values.services), endpoints: Number(values.endpoints) };
+const load: Load = {
+  services: Math.min(Number(values.services), Number(values['max-services'])),
+  endpoints: Number(values.endpoints),
+};
 const referenceLimitMs = Number(values['reference-limit']) * 1000;
 const RUNS = 7;
-
-const settings = sampleSettings({ nodeName: 'bench', clusterCIDRs: ['10.244.0.0/16'], serviceCIDRs: [] });
 
 function show(what: string, cost: Cost | undefined, more = ''): void {
   const figures =
@@ -44,14 +43,6 @@ function show(what: string, cost: Cost | undefined, more = ''): void {
       : `${cost.milliseconds.toFixed(1).padStart(10)} ms  CPU own ${cost.ownCPU.toFixed(0)} + iptables ${cost.childCPU.toFixed(0)} ms`;
   console.error(`  ${what.padEnd(34)}${figures}${more === '' ? '' : `  ${more}`}`);
 }
-
-const quiet: Logger = {
-  error: (message, fields) => console.error(message, fields),
-  warn: (message, fields) => console.error(message, fields),
-  info() {},
-  verbose() {},
-  enabled: () => false,
-};
 
 /** What one part found; a cost is absent if it did not finish. */
 interface Result {
@@ -62,32 +53,9 @@ interface Result {
 
 async function ours(variant: string): Promise<Result> {
   const idle = privateMemory();
-  let bytes = 0;
-  let sink: ObjectSink | undefined;
-  const source = {
-    async start(to: ObjectSink) {
-      sink = to;
-    },
-    async stop() {},
-  };
   const host = createHost({ log: quiet, signal: new AbortController().signal, requestFullSync() {} });
   const backend = await iptables.create(host, { variant });
-  const sync = await startSync({
-    source,
-    backend,
-    backendName: 'iptables',
-    settings,
-    addresses: () => [{ interfaceName: 'lo', ip: '127.0.0.1' }],
-    clock: systemClock,
-    log: quiet,
-    families: ['IPv4'],
-    minSyncIntervalMs: 0,
-    checkIntervalMs: 3_600_000,
-    onSync: ({ report }) => {
-      bytes = report.bytes;
-    },
-  });
-  const objects = sink!;
+  const { objects, sync, report } = await startSynced(backend, 'iptables');
   const full = await measure(async () => {
     for (let i = 0; i < load.services; i++) {
       objects.upsertService(service(i));
@@ -96,30 +64,30 @@ async function ours(variant: string): Promise<Result> {
     objects.synced();
     await sync.settled();
   });
-  show('full sync, empty host', full, `${bytes} bytes`);
+  show('full sync, empty host', full, `${report().bytes} bytes`);
   const memory = privateMemory();
   const change = await medianCost(RUNS, async (run) => {
     objects.upsertEndpointSlice(endpointSlice(run * 11, load.endpoints, run + 1));
     await sync.settled();
   });
-  show('one endpoint changed', change, `${bytes} bytes`);
+  show('one endpoint changed', change, `${report().bytes} bytes`);
   const added = await medianCost(RUNS, async (run) => {
     objects.upsertService(service(load.services + run));
     objects.upsertEndpointSlice(endpointSlice(load.services + run, load.endpoints));
     await sync.settled();
   });
-  show('one new Service', added, `${bytes} bytes`);
+  show('one new Service', added, `${report().bytes} bytes`);
   const removed = await medianCost(RUNS, async (run) => {
     const { namespace, name } = service(load.services + run);
     objects.deleteService(namespace, name);
     await sync.settled();
   });
-  show('one Service deleted', removed, `${bytes} bytes`);
+  show('one Service deleted', removed, `${report().bytes} bytes`);
   const repaired = await measure(async () => {
     sync.requestFullSync('bench');
     await sync.settled();
   });
-  show('full sync, rules already right', repaired, `${bytes} bytes`);
+  show('full sync, rules already right', repaired, `${report().bytes} bytes`);
   console.error(
     `  private memory                    ${idle.toFixed(0)} MiB idle, ${memory.toFixed(0)} MiB after the full sync`,
   );

@@ -2,8 +2,9 @@
 import type { IPFamily, NodeView, ServicePort } from '../../core/backend.ts';
 import type { InterfaceAddress, NodeSettings } from '../../core/model/node-settings.ts';
 import { nodeView } from '../../core/model/node-view.ts';
-import type { EndpointSlice, Service } from '../../core/model/objects.ts';
+import type { EndpointSlice, Node, Service } from '../../core/model/objects.ts';
 import { parseEndpointSlice } from '../../core/model/parse-endpointslice.ts';
+import { parseNode } from '../../core/model/parse-node.ts';
 import { parseService } from '../../core/model/parse-service.ts';
 import { resolveService } from '../../core/model/resolve.ts';
 import { NODE_NAME } from '../netns/world-topology.ts';
@@ -25,11 +26,13 @@ export function modelState(
 ): ModelState {
   const services: Service[] = [];
   const slices: EndpointSlice[] = [];
+  let nodeObject: Node | undefined;
   for (const object of objects) {
     if (object.kind === 'Service') services.push(expectValue(parseService(object)));
     if (object.kind === 'EndpointSlice') slices.push(expectValue(parseEndpointSlice(object)));
+    if (object.kind === 'Node') nodeObject = expectValue(parseNode(object));
   }
-  const node = nodeView(family, undefined, nodeSettings, addresses);
+  const node = nodeView(family, nodeObject, nodeSettings, addresses);
   const ports = services.flatMap((service) => {
     const own = slices.filter(
       (slice) => slice.family === family && slice.namespace === service.namespace && slice.serviceName === service.name,
@@ -53,6 +56,7 @@ export function settingsFlags(of: NodeSettings): string[] {
   add('cluster-cidr', of.clusterCIDRs.join(','));
   add('pod-bridge-interface', of.podBridgeInterface);
   add('pod-interface-name-prefix', of.podInterfaceNamePrefix);
+  add('service-cidr', of.serviceCIDRs.join(','));
   add('nodeport-addresses', of.nodePortAddresses.join(','));
   flags.push(`--iptables-localhost-nodeports=${of.localhostNodePorts}`, `--masquerade-all=${of.masqueradeAll}`);
   return flags;

@@ -1,5 +1,6 @@
 /** Short ways to write Kubernetes objects in tests, as the API has them. */
 import type { IPFamily, Protocol } from '../../core/backend.ts';
+import { NODE_NAME } from '../netns/world-topology.ts';
 
 export type KubernetesObject = Readonly<Record<string, unknown>>;
 
@@ -83,5 +84,15 @@ export function endpointSlice(spec: SliceSpec): KubernetesObject {
         terminating: state === 'terminating',
       },
     })),
+  };
+}
+
+/** The Node object of the world's node, with these addresses as InternalIPs. */
+export function nodeObject(ips: readonly string[], name = NODE_NAME): KubernetesObject {
+  return {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name },
+    status: { addresses: ips.map((address) => ({ type: 'InternalIP', address })) },
   };
 }

@@ -36,6 +36,8 @@ export interface ProxyOptions {
 export interface Proxy {
   /** Replace all objects. Resolves when the data plane has them. */
   apply(objects: readonly KubernetesObject[]): Promise<void>;
+  /** Replace all objects and wait for nothing; the program need not run. */
+  write(objects: readonly KubernetesObject[]): void;
   /** Everything logged so far. */
   readonly lines: readonly LogLine[];
   /** The next (or an earlier, since `from`) line that fits. */
@@ -136,6 +138,7 @@ export async function startProxy({ world, flags, objects, namespace = NODE_NAME 
   await start();
   return {
     lines,
+    write,
     waitFor,
     start,
     stop,

@@ -1,18 +1,15 @@
 /** What is ours and what is not: foreign flushes are repaired, an upstream's leftovers go, everything else stays. */
-import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { hash16 } from '../../plugins/iptables/names.ts';
 import { endpointSlice, service } from '../conformance/objects.ts';
-import { answerer, play, save, serviceOf, VARIANTS, type Variant, variantFlags } from './iptables-scene.ts';
+import { addressTests } from './backend-addresses.ts';
+import { answersFrom, BOTH, cleanup, play, serviceOf, VIP } from './backend-scene.ts';
+import { iptablesPlane, save, VARIANTS, type Variant, variantFlags } from './iptables-scene.ts';
 import { isolateTests } from './isolated.ts';
 import type { World } from './world.ts';
 
 await isolateTests();
-const MAIN = fileURLToPath(new URL('../../core/main.ts', import.meta.url));
-const VIP = '10.96.0.10';
-const BOTH = { IPv4: VIP, IPv6: 'fd00:10:96::10' };
 const test = suite('iptables ownership');
 
 const webObjects = (world: World) => serviceOf({ name: 'web', clusterIPs: BOTH, affinitySeconds: 600 }, world.pods);
@@ -36,17 +33,9 @@ function foreignLines(saved: string): string[] {
   return saved.split('\n').filter((line) => /CNI-FORWARD|KUBE-MARK-DROP|2222|KUBE-NWPLCY/.test(line));
 }
 
-async function answersFrom(
-  world: World,
-  namespace: string,
-  destinationIP = VIP,
-  destinationPort = 80,
-): Promise<string> {
-  return answerer(await world.request(namespace, { protocol: 'TCP', destinationIP, destinationPort, timeoutMs: 1500 }));
-}
-
 for (const variant of VARIANTS) {
   const flags = variantFlags(variant);
+  addressTests(test, iptablesPlane(variant));
 
   const vandalism: readonly (readonly [title: string, commands: readonly string[]])[] = [
     ['the nat table is flushed', ['-t nat -F']],
@@ -86,9 +75,8 @@ for (const variant of VARIANTS) {
       await proxy.apply(serviceOf({ name: 'other', clusterIPs: BOTH }, world.pods));
       assert.equal(foreignLines(await save(world, variant)), expected);
       await proxy.stop();
-      const cleanup = world.spawn('node', process.execPath, [MAIN, 'cleanup'], { stdio: 'ignore' });
-      const [status] = (await once(cleanup, 'exit')) as [number];
-      assert.is(status, 0);
+      const [status, said] = await cleanup(world);
+      assert.is(status, 0, said);
       const left = await save(world, variant);
       assert.equal(foreignLines(left), expected);
       // KUBE-FIREWALL guards what route_localnet opened and is kubelet's too.
@@ -143,67 +131,6 @@ for (const variant of VARIANTS) {
       }
       assert.match(saved, /KUBE-NWPLCY-FOREIGN/);
       assert.match(await answersFrom(world, 'client'), /^pod-/);
-    });
-  });
-
-  test(`${variant}: the same external address in two Services belongs to one of them, and passes on`, async () => {
-    const objects = (world: World, names: readonly string[]) =>
-      names.flatMap((name, index) =>
-        serviceOf(
-          { name, clusterIPs: { IPv4: `10.96.0.${20 + name.charCodeAt(0) - 97}` }, externalIPs: ['203.0.113.7'] },
-          world.pods.slice(name.charCodeAt(0) - 97, name.charCodeAt(0) - 96),
-        ).map((object) => ({ ...object, index })),
-      );
-    await play({ flags, objects: (world) => objects(world, ['b', 'a']) }, async ({ world, proxy }) => {
-      assert.is(await answersFrom(world, 'client', '203.0.113.7'), 'pod-a');
-      await proxy.apply(objects(world, ['b']));
-      assert.is(await answersFrom(world, 'client', '203.0.113.7'), 'pod-b');
-      await proxy.apply(objects(world, ['a', 'b']));
-      assert.is(await answersFrom(world, 'client', '203.0.113.7'), 'pod-a');
-    });
-  });
-
-  test(`${variant}: a node port without endpoints leaves other addresses of the host to the host's own programs`, async () => {
-    const objects = () => [
-      service({
-        name: 'np',
-        clusterIPs: { IPv4: VIP },
-        type: 'NodePort',
-        ports: [{ name: '', protocol: 'TCP', port: 80, nodePort: 30090 }],
-      }),
-    ];
-    await play({ flags: [...flags, '--nodeport-addresses', '192.168.50.0/24'], objects }, async ({ world }) => {
-      const [primary, second] = world.nodeIPs.IPv4;
-      await world.serve('node', { protocol: 'TCP', port: 30090, server: 'host process' });
-      assert.is(await answersFrom(world, 'client', primary, 30090), 'refused');
-      assert.is(await answersFrom(world, 'client', second, 30090), 'host process');
-    });
-  });
-
-  test(`${variant}: a clusterIP that is an address of the node, too, is refused rather than passed to a node port`, async () => {
-    const port = { name: '', protocol: 'TCP' as const, port: 30092, nodePort: 0 };
-    const objects = (world: World) => [
-      service({ name: 'empty', clusterIPs: { IPv4: world.nodeIPs.IPv4[1]! }, ports: [port] }),
-      ...serviceOf({ name: 'np', clusterIPs: { IPv4: VIP }, type: 'NodePort', nodePort: 30092 }, world.pods),
-    ];
-    await play({ flags, objects }, async ({ world }) => {
-      const [primary, second] = world.nodeIPs.IPv4;
-      for (const namespace of ['client', 'pod-a', 'node']) {
-        assert.is(await answersFrom(world, namespace, second, 30092), 'refused', namespace);
-        assert.match(await answersFrom(world, namespace, primary, 30092), /^pod-/, namespace);
-      }
-    });
-  });
-
-  test(`${variant}: an address that the node gains answers on node ports within seconds`, async () => {
-    const objects = (world: World) =>
-      serviceOf({ name: 'np', clusterIPs: { IPv4: VIP }, type: 'NodePort', nodePort: 30090 }, world.pods);
-    await play({ flags: [...flags, '--nodeport-addresses', '192.168.60.0/24'], objects }, async ({ world, proxy }) => {
-      const from = proxy.lines.length;
-      await world.exec('node', 'ip', ['address', 'add', '192.168.60.77/24', 'dev', 'eth0']);
-      await proxy.waitFor('a sync', (line) => line.msg === 'Synced', from);
-      assert.match(await answersFrom(world, 'client', '192.168.60.77', 30090), /^pod-/);
-      assert.is(await answersFrom(world, 'client', world.nodeIPs.IPv4[0], 30090), 'refused');
     });
   });
 

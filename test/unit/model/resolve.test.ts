@@ -45,6 +45,19 @@ ports('a Service with one endpoint becomes one service port', () => {
   });
 });
 
+ports('endpoints that are not chosen but still serve are told for UDP alone, and only if there are any', () => {
+  const of = (protocol: 'TCP' | 'UDP', ...endpoints: Parameters<typeof slice>[0][number][]) =>
+    only(service({ ports: [{ name: 'http', protocol, port: 80, nodePort: 0 }] }), [
+      slice(endpoints, { ports: [{ name: 'http', protocol, port: 8080 }] }),
+    ]);
+  const ready = sliceEndpoint('10.244.2.5');
+  const terminating = sliceEndpoint('10.244.2.6', TERMINATING);
+  assert.equal(of('UDP', ready, terminating).keepsFlowsUDP, [endpoint('10.244.2.6', { ready: false })]);
+  assert.not('keepsFlowsUDP' in of('UDP', ready));
+  assert.not('keepsFlowsUDP' in of('UDP', terminating));
+  assert.not('keepsFlowsUDP' in of('TCP', ready, terminating));
+});
+
 ports('a Service without address in the family has no service ports there', () => {
   assert.equal(resolveService(service(), [slice([])], { ...NODE, family: 'IPv6' }), []);
   assert.equal(resolveService(service({ families: {} }), [], NODE), []);
@@ -259,6 +272,7 @@ const CHANGED: { [Field in keyof ServicePort]: ServicePort[Field] } = {
   cluster: [],
   local: [],
   hasEndpoints: false,
+  keepsFlowsUDP: [endpoint('10.0.0.1')],
   annotations: { a: 'b' },
 };
 for (const [field, value] of Object.entries(CHANGED)) {

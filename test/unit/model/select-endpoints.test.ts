@@ -7,7 +7,14 @@ import { HERE, sliceEndpoint, TERMINATING } from './samples.ts';
 /** The last octets of what is chosen, for example { cluster: [1, 2], local: [1], any: true }. */
 function choose(endpoints: readonly SliceEndpoint[], selector: Partial<Selector> = {}) {
   const candidates = endpoints.map((endpoint) => ({ endpoint, port: 8080 }));
-  const asked = { nodeName: 'node-a', zone: 'zone-a', usesCluster: true, usesLocal: true, ...selector };
+  const asked = {
+    nodeName: 'node-a',
+    zone: 'zone-a',
+    usesCluster: true,
+    usesLocal: true,
+    keepsFlows: false,
+    ...selector,
+  };
   const { cluster, local, hasEndpoints } = selectEndpoints(candidates, asked);
   const octets = (list: readonly { ip: string }[]) => list.map(({ ip }) => Number(ip.split('.')[3]));
   return { cluster: octets(cluster), local: octets(local), any: hasEndpoints };
@@ -145,7 +152,7 @@ for (const [group, cases] of [
 
 use('both lists hold the same object for an endpoint, and say whether it is ready and here', () => {
   const candidates = [{ endpoint: at(1, { ...TERMINATING, ...HERE }), port: 9000 }];
-  const selector = { nodeName: 'node-a', zone: '', usesCluster: true, usesLocal: true };
+  const selector = { nodeName: 'node-a', zone: '', usesCluster: true, usesLocal: true, keepsFlows: true };
   const { cluster, local } = selectEndpoints(candidates, selector);
   assert.is(cluster[0], local[0]);
   assert.equal(cluster[0], {
@@ -158,4 +165,26 @@ use('both lists hold the same object for an endpoint, and say whether it is read
   });
 });
 
-for (const group of [readiness, fallback, topology, use]) group.run();
+const flows = suite('endpoints that keep their flows');
+
+function kept(endpoints: readonly SliceEndpoint[], selector: Partial<Selector> = {}): number[] {
+  const candidates = endpoints.map((endpoint) => ({ endpoint, port: 8080 }));
+  const asked = { nodeName: 'node-a', zone: 'zone-a', usesCluster: true, usesLocal: true, keepsFlows: true };
+  const { unchosen } = selectEndpoints(candidates, { ...asked, ...selector });
+  return unchosen.map(({ ip }) => Number(ip.split('.')[3]));
+}
+
+for (const [title, endpoints, expected, selector] of [
+  ['those that terminate but serve, while others are ready', [at(1), at(2, TERMINATING)], [2]],
+  ['those that serve but are not ready', [at(1), at(2, { ...NOT_READY, serving: true })], [2]],
+  ['those that hints keep from this node', [at(1, ZONES('zone-a')), at(2, ZONES('zone-b'))], [2]],
+  ['those elsewhere, where only local ones are used', [at(1, HERE), at(2)], [2], { usesCluster: false }],
+  ['ready ones that do not serve, for ready is trusted', [at(2, { serving: false })], [2], { usesCluster: false }],
+  ['not those that are chosen', [at(1, HERE), at(2)], []],
+  ['not those that neither serve nor are ready', [at(1), at(2, NOT_READY)], []],
+  ['none where they are not asked for', [at(1), at(2, TERMINATING)], [], { keepsFlows: false }],
+] as const) {
+  flows(title, () => assert.equal(kept(endpoints, selector), expected));
+}
+
+for (const group of [readiness, fallback, topology, use, flows]) group.run();

@@ -1,0 +1,190 @@
+/**
+ * The elements that one service port stands for, purely. A frontend is one place where connections arrive:
+ *
+ *   an address and a port   "10.96.0.10 tcp 80"     owned by the strongest claim (plugins/shared/claims.ts)
+ *   a node port             "tcp 30080"
+ */
+import type { NftElement, NftValue, ServicePort } from '../../core/backend.ts';
+import {
+  AFFINITY,
+  DROP,
+  GUARDED,
+  HANDLE_BITS,
+  LOCAL,
+  MAX_ENDPOINTS,
+  POLICY_LOCAL,
+  REJECT,
+  type SetName,
+} from './layout.ts';
+import type { Side } from './ruleset.ts';
+import { outermost } from './source-ranges.ts';
+
+export type FrontendKind = 'clusterIP' | 'loadBalancerVIP' | 'externalIP' | 'nodePort';
+export const RANK: Readonly<Record<FrontendKind, number>> = {
+  clusterIP: 0,
+  loadBalancerVIP: 1,
+  externalIP: 2,
+  nodePort: 3,
+};
+
+/** An endpoint as an index holds it. */
+export interface Slot {
+  readonly ip: string;
+  readonly port: number;
+}
+
+/** What clients of a service port with session affinity are remembered by. */
+export interface Affinity {
+  /** Number of the service port, shifted by HANDLE_BITS. */
+  readonly id: number;
+  /** "ip port" → handle. */
+  readonly handles: ReadonlyMap<string, number>;
+}
+
+/** A service port as it is programmed. */
+export interface ServiceRecord {
+  readonly port: ServicePort;
+  /** The lists in index order, which changes as little as possible; see slots.ts. */
+  readonly cluster: readonly Slot[];
+  readonly local: readonly Slot[];
+  readonly affinity: Affinity | undefined;
+}
+
+export interface Frontend {
+  readonly kind: FrontendKind;
+  /** "" for node ports. */
+  readonly ip: string;
+  readonly port: number;
+}
+
+export type Emit = (set: SetName, element: NftElement) => void;
+
+export function frontendsOf(port: ServicePort): Map<string, Frontend> {
+  const found = new Map<string, Frontend>();
+  const proto = protocolOf(port);
+  const add = (kind: FrontendKind, ip: string): void => {
+    const key = `${ip} ${proto} ${port.port}`;
+    // An address that is two of these is the stronger, which comes first.
+    if (!found.has(key)) found.set(key, { kind, ip, port: port.port });
+  };
+  add('clusterIP', port.clusterIP);
+  for (const ip of port.loadBalancerVIPs) add('loadBalancerVIP', ip);
+  for (const ip of port.externalIPs) add('externalIP', ip);
+  if (port.nodePort !== 0) found.set(`${proto} ${port.nodePort}`, { kind: 'nodePort', ip: '', port: port.nodePort });
+  return found;
+}
+
+export function protocolOf(port: ServicePort): 'tcp' | 'udp' | 'sctp' {
+  return port.protocol.toLowerCase() as 'tcp' | 'udp' | 'sctp';
+}
+
+/** "default/web:http": what an element's comment says. */
+export function displayName({ key }: ServicePort): string {
+  return key.slice(0, key.lastIndexOf('/'));
+}
+
+export function sideOf(kind: FrontendKind): Side {
+  return kind === 'nodePort' ? 'nodeports' : 'services';
+}
+
+const SETS = {
+  services: {
+    classes: 'services',
+    endpoints: 'endpoints',
+    localClasses: 'local-services',
+    localEndpoints: 'local-endpoints',
+    affinity: 'affinity-services',
+    masquerade: 'masquerade-services',
+    masqueradeIfNode: 'masquerade-services-if-node',
+  },
+  nodeports: {
+    classes: 'nodeports',
+    endpoints: 'nodeport-endpoints',
+    localClasses: 'local-nodeports',
+    localEndpoints: 'local-nodeport-endpoints',
+    affinity: 'affinity-nodeports',
+    masquerade: 'masquerade-nodeports',
+    masqueradeIfNode: 'masquerade-nodeports-if-node',
+  },
+} as const satisfies Record<Side, Record<string, SetName>>;
+
+/** Every element of one frontend, except what several frontends share. */
+export function frontendElements({ kind, ip, port: portNumber }: Frontend, record: ServiceRecord, comments: boolean, emit: Emit): void {
+  const { port, affinity } = record;
+  const sets = SETS[sideOf(kind)];
+  const key: readonly NftValue[] =
+    kind === 'nodePort' ? [protocolOf(port), portNumber] : [ip, protocolOf(port), portNumber];
+  const withAffinity = affinity === undefined ? 0 : AFFINITY;
+  const empty = port.hasEndpoints ? DROP : REJECT;
+  const clusterClass = record.cluster.length === 0 ? empty : withAffinity | count(record.cluster);
+  const localClass = record.local.length === 0 ? empty : LOCAL | withAffinity | count(record.local);
+
+  const writeList = (set: SetName, list: readonly Slot[]): void => {
+    for (let index = 0; index < count(list); index++) {
+      const { ip: endpointIP, port: endpointPort } = list[index]!;
+      emit(set, { key: [...key, index], data: [endpointIP, endpointPort] });
+    }
+  };
+
+  let klass: number;
+  if (kind === 'clusterIP') {
+    const isLocal = port.internalPolicy === 'Local';
+    klass = isLocal ? localClass : clusterClass;
+    if (isLocal) writeList(sets.localEndpoints, record.local);
+    else writeList(sets.endpoints, record.cluster);
+  } else if (port.externalPolicy === 'Cluster') {
+    klass = clusterClass;
+    writeList(sets.endpoints, record.cluster);
+    if (record.cluster.length > 0) emit(sets.masquerade, { key });
+  } else if (record.cluster.length === 0 && record.local.length === 0) {
+    klass = empty;
+  } else {
+    klass = POLICY_LOCAL | (record.cluster.length === 0 ? 0 : clusterClass);
+    writeList(sets.endpoints, record.cluster);
+    writeList(sets.localEndpoints, record.local);
+    emit(sets.localClasses, { key, data: [localClass] });
+    emit(sets.masqueradeIfNode, { key });
+  }
+  const comment = comments ? { comment: short(displayName(port)) } : {};
+  if (kind === 'loadBalancerVIP' && port.sourceRanges.length > 0) {
+    emit('services', { key, data: [GUARDED], ...comment });
+    emit('guarded-services', { key, data: [klass] });
+    for (const { first, last } of outermost(port.sourceRanges)) {
+      emit('source-ranges', { key: [...key, first], keyEnd: [...key, last] });
+    }
+  } else {
+    emit(sets.classes, { key, data: [klass], ...comment });
+  }
+  if (affinity !== undefined) emit(sets.affinity, { key, data: [affinity.id] });
+}
+
+/** Elements of a service port that its frontends share: those of session affinity. */
+export function affinityElements({ port, affinity, cluster, local }: ServiceRecord, emit: Emit): void {
+  if (affinity === undefined) return;
+  emit('affinity-timeouts', { key: [affinity.id], data: [port.affinitySeconds] });
+  for (const [name, handle] of affinity.handles) {
+    const [ip = '', portText] = name.split(' ');
+    emit('affinity-handles', { key: [affinity.id, ip, Number(portText)], data: [handle] });
+  }
+  const writeList = (set: SetName, list: readonly Slot[]): void => {
+    for (const { ip, port: endpointPort } of list) {
+      const handle = affinity.handles.get(`${ip} ${endpointPort}`);
+      if (handle !== undefined) emit(set, { key: [handle], data: [ip, endpointPort] });
+    }
+  };
+  writeList('affinity-endpoints', cluster);
+  writeList('local-affinity-endpoints', local);
+}
+
+export function affinityNumber(id: number): number {
+  return id >>> HANDLE_BITS;
+}
+
+function count(list: readonly Slot[]): number {
+  return Math.min(list.length, MAX_ENDPOINTS);
+}
+
+/** A comment has room for 120 bytes; names are ASCII. */
+function short(name: string): string {
+  return name.length <= 120 ? name : `${name.slice(0, 117)}...`;
+}

@@ -1,0 +1,75 @@
+/**
+ * What the kernel's table holds, as text that can be compared: read at the start, after a failure and when someone
+ * else may have changed it, never for a change.
+ */
+import type { NftElement, Nftables, NftSet, NftValue } from '../../core/backend.ts';
+import { type Layout, SET_NAMES, type SetName } from './layout.ts';
+import { dataText, type Seed } from './plan.ts';
+import type { Affinity, Slot } from './frontends.ts';
+
+/** Set → key → data, both as text. Without `affinity`, which packets fill. */
+export type Mirror = ReadonlyMap<SetName, Map<string, string>>;
+
+export async function readMirror(nftables: Nftables, layout: Layout, table: string): Promise<Mirror> {
+  const mirror = new Map<SetName, Map<string, string>>();
+  for (const name of SET_NAMES) {
+    if (name === 'affinity') continue;
+    const elements = new Map<string, string>();
+    await nftables.elements(layout.table, table, layout.sets[name], (element) => {
+      elements.set(keyText(element), dataText(element));
+    });
+    mirror.set(name, elements);
+  }
+  return mirror;
+}
+
+export function keyText({ key, keyEnd }: NftElement): string {
+  return keyEnd === undefined ? key.join(' ') : `${key.join(' ')}-${keyEnd.join(' ')}`;
+}
+
+/** The element of such a key, without its data: enough to delete it. */
+export function elementOfKey(set: NftSet, text: string): NftElement {
+  const [key = '', keyEnd] = text.split('-');
+  const values = (part: string): NftValue[] =>
+    part.split(' ').map((value, index) => {
+      const type = set.key[index];
+      return type === 'mark' || type === 'inet_service' ? Number(value) : value;
+    });
+  return keyEnd === undefined ? { key: values(key) } : { key: values(key), keyEnd: values(keyEnd) };
+}
+
+export function seedOf(mirror: Mirror): Seed {
+  const slots = (sets: readonly SetName[], frontend: string): readonly Slot[] => {
+    const found: Slot[] = [];
+    for (const set of sets) {
+      for (;;) {
+        const text = mirror.get(set)?.get(`${frontend} ${found.length}`);
+        if (text === undefined) break;
+        const [ip = '', port] = text.split(' ');
+        found.push({ ip, port: Number(port) });
+      }
+      if (found.length > 0) break;
+    }
+    return found;
+  };
+  const handles = new Map<number, Map<string, number>>();
+  let highestAffinityId = 0;
+  for (const [key, handle] of mirror.get('affinity-handles') ?? []) {
+    const [id = '', ip, port] = key.split(' ');
+    const own = handles.get(Number(id)) ?? new Map<string, number>();
+    handles.set(Number(id), own.set(`${ip} ${port}`, Number(handle)));
+  }
+  for (const id of mirror.get('affinity-timeouts')?.keys() ?? []) {
+    highestAffinityId = Math.max(highestAffinityId, Number(id));
+  }
+  return {
+    endpoints: (frontend) => slots(['endpoints', 'nodeport-endpoints'], frontend),
+    localEndpoints: (frontend) => slots(['local-endpoints', 'local-nodeport-endpoints'], frontend),
+    affinity(frontend): Affinity | undefined {
+      const id = mirror.get('affinity-services')?.get(frontend) ?? mirror.get('affinity-nodeports')?.get(frontend);
+      if (id === undefined) return undefined;
+      return { id: Number(id), handles: handles.get(Number(id)) ?? new Map() };
+    },
+    highestAffinityId,
+  };
+}

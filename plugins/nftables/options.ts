@@ -1,0 +1,30 @@
+/** This backend's own options (--backend-option NAME=VALUE, or backendOptions in a configuration file), validated. */
+
+export interface NftablesOptions {
+  /** Whether only this process may change the table: auto = where the kernel can (6.9). */
+  readonly ownership: 'auto' | 'on' | 'off';
+  /** Whether elements of `services` and `nodeports` carry the Service's name as a comment. */
+  readonly comments: 'on' | 'off';
+}
+
+const DEFAULTS: NftablesOptions = { ownership: 'auto', comments: 'on' };
+const CHOICES: Readonly<Record<string, readonly string[]>> = {
+  ownership: ['auto', 'on', 'off'],
+  comments: ['on', 'off'],
+};
+
+/** Throws one error that names every fault. */
+export function parseOptions(raw: Readonly<Record<string, unknown>>): NftablesOptions {
+  const faults: string[] = [];
+  const options: Record<string, unknown> = { ...DEFAULTS };
+  for (const [name, value] of Object.entries(raw)) {
+    const choices = CHOICES[name];
+    if (choices === undefined) faults.push(`${name}: unknown option; known are ${Object.keys(DEFAULTS).join(', ')}`);
+    else if (typeof value === 'string' && choices.includes(value)) options[name] = value;
+    else faults.push(`${name}: ${JSON.stringify(value)} is not one of ${choices.join(', ')}`);
+  }
+  if (faults.length > 0) {
+    throw Object.assign(new Error(`nftables backend options: ${faults.join('; ')}`), { code: 'KP_BACKEND_OPTION' });
+  }
+  return options as unknown as NftablesOptions;
+}

@@ -1,0 +1,172 @@
+/**
+ * From what a table holds to what it must hold, in as few steps as the kernel allows:
+ *
+ *   before    chains that are missing, and what leads to them
+ *   change    rules that differ, elements that differ, hooks that are missing: all at once
+ *   after     what nothing leads to any more
+ *
+ * Three commits and not one, because a packet under way may see a map of this moment and a chain of the last.
+ */
+import type { NftChain, NftElement, NftOperation, Nftables, NftTableContent } from '../../core/backend.ts';
+import { type Layout, SET_NAMES, type SetName, TABLE_COMMENT, VERDICT_MAPS } from './layout.ts';
+import { elementOfKey, keyText, type Mirror } from './mirror.ts';
+import { dataText, type Plan, type Planner } from './plan.ts';
+
+export interface Steps {
+  readonly before: readonly NftOperation[];
+  readonly change: readonly NftOperation[];
+  readonly after: readonly NftOperation[];
+}
+
+/** Can this table be brought up to date piece by piece? If not: why. */
+export function whyReplace(
+  content: NftTableContent,
+  layout: Layout,
+  nftables: Nftables,
+  owned: boolean,
+): string | undefined {
+  if (content.owned !== owned) return owned ? 'it has no owner' : 'it is owned, and ownership is off';
+  if (content.comment !== TABLE_COMMENT) return 'it has another layout';
+  const sets = new Map(content.sets.map(({ name, fingerprint }) => [name, fingerprint]));
+  for (const name of SET_NAMES) {
+    const found = sets.get(name);
+    if (found === undefined) return `its set ${name} is missing`;
+    if (found !== nftables.setFingerprint(layout.table, layout.sets[name])) return `its set ${name} is another`;
+  }
+  return undefined;
+}
+
+/** What differs. `desired` elements come in portions, with a pause for others between. */
+export async function repairSteps(
+  content: NftTableContent,
+  mirror: Mirror,
+  planner: Planner,
+  nftables: Nftables,
+): Promise<Steps> {
+  const { layout } = planner;
+  const before: NftOperation[] = [];
+  const change: NftOperation[] = [];
+  const after: NftOperation[] = [];
+  const { inner, hooks } = planner.chains();
+  const existing = new Map(content.chains.map((chain) => [chain.name, chain]));
+  const differs = (chain: NftChain): boolean => {
+    const rules = existing.get(chain.name)?.rules ?? [];
+    const wanted = chain.rules.map((rule) => nftables.fingerprint(layout.table, rule));
+    return rules.length !== wanted.length || wanted.some((text, index) => text !== rules[index]);
+  };
+  for (const chain of inner) {
+    if (!existing.has(chain.name)) before.push(...addChain(chain));
+    else if (differs(chain)) change.push(...rewriteChain(chain));
+  }
+  const lateHooks: NftOperation[] = [];
+  for (const chain of hooks) {
+    const found = existing.get(chain.name);
+    if (found === undefined) lateHooks.push(...addChain(chain));
+    else if (JSON.stringify(found.hook) !== JSON.stringify(chain.hook)) {
+      lateHooks.push({ do: 'flush chain', chain: chain.name }, { do: 'delete chain', chain: chain.name }, ...addChain(chain));
+    } else if (differs(chain) || found.policy !== undefined) {
+      if (found.policy !== undefined) lateHooks.push({ do: 'add chain', chain });
+      lateHooks.push(...rewriteChain(chain));
+    }
+  }
+
+  const left = new Map([...mirror].map(([set, elements]) => [set, new Set(elements.keys())]));
+  const deletes = new Map<SetName, NftElement[]>();
+  const adds = new Map<SetName, NftElement[]>();
+  const verdicts = new Map<SetName, NftElement[]>();
+  for (const portion of planner.elements(20_000)) {
+    for (const [set, elements] of portion) {
+      const present = mirror.get(set)!;
+      const unmatched = left.get(set)!;
+      for (const element of elements) {
+        const key = keyText(element);
+        unmatched.delete(key);
+        const found = present.get(key);
+        if (found === dataText(element)) continue;
+        if (found !== undefined) push(deletes, set, elementOfKey(layout.sets[set], key));
+        // A verdict that leads elsewhere now is changed at once with the rest.
+        push(VERDICT_MAPS.includes(set) && found === undefined ? verdicts : adds, set, element);
+      }
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const oldVerdicts: NftOperation[] = [];
+  for (const [set, keys] of left) {
+    if (keys.size === 0) continue;
+    const elements = [...keys].map((key) => elementOfKey(layout.sets[set], key));
+    if (VERDICT_MAPS.includes(set)) oldVerdicts.push({ do: 'delete elements', set: layout.sets[set], elements });
+    else for (const element of elements) push(deletes, set, element);
+  }
+  before.push(...elementOperations('add elements', verdicts, layout));
+  change.push(...elementOperations('delete elements', deletes, layout), ...elementOperations('add elements', adds, layout));
+  change.push(...lateHooks);
+
+  const wanted = new Set([...inner, ...hooks].map(({ name }) => name));
+  const foreign = content.chains.filter(({ name }) => !wanted.has(name));
+  after.push(...oldVerdicts);
+  for (const { name } of foreign) after.push({ do: 'flush chain', chain: name });
+  for (const { name } of foreign) after.push({ do: 'delete chain', chain: name });
+  for (const { name } of content.sets) {
+    if (!(SET_NAMES as readonly string[]).includes(name)) after.push({ do: 'delete set', set: { name, key: [] } });
+  }
+  return { before, change, after };
+}
+
+/** The steps of a change that is known to be the difference to what is there. */
+export function planSteps(plan: Plan, layout: Layout): Steps {
+  const verdictOperation = (what: 'add elements' | 'delete elements') => (lead: Plan['newVerdicts'][number]) =>
+    ({ do: what, set: layout.sets[lead.set], elements: [lead.element] }) as const;
+  return {
+    before: [...plan.newChains.flatMap(addChain), ...plan.newVerdicts.map(verdictOperation('add elements'))],
+    change: [
+      ...plan.changedChains.flatMap(rewriteChain),
+      ...elementOperations('delete elements', plan.deletes, layout),
+      ...elementOperations('add elements', plan.adds, layout),
+    ],
+    after: [
+      ...plan.oldVerdicts.map(verdictOperation('delete elements')),
+      ...plan.oldChains.map((chain): NftOperation => ({ do: 'flush chain', chain })),
+      ...plan.oldChains.map((chain): NftOperation => ({ do: 'delete chain', chain })),
+    ],
+  };
+}
+
+/** A table with sets and chains but without elements and hooks. */
+export function frame(planner: Planner, owned: boolean): readonly NftOperation[] {
+  const { layout } = planner;
+  return [
+    { do: 'add table', owned, comment: TABLE_COMMENT },
+    ...SET_NAMES.map((name): NftOperation => ({ do: 'add set', set: layout.sets[name] })),
+    ...planner.chains().inner.flatMap(addChain),
+  ];
+}
+
+export function addHooks(planner: Planner): readonly NftOperation[] {
+  return planner.chains().hooks.flatMap(addChain);
+}
+
+export function elementOperations(
+  what: 'add elements' | 'delete elements',
+  elements: ReadonlyMap<SetName, readonly NftElement[]>,
+  layout: Layout,
+): NftOperation[] {
+  return [...elements].map(([set, list]) => ({ do: what, set: layout.sets[set], elements: list }));
+}
+
+function addChain(chain: NftChain): readonly NftOperation[] {
+  return [{ do: 'add chain', chain }, ...rulesOf(chain)];
+}
+
+function rewriteChain(chain: NftChain): readonly NftOperation[] {
+  return [{ do: 'flush chain', chain: chain.name }, ...rulesOf(chain)];
+}
+
+function rulesOf(chain: NftChain): readonly NftOperation[] {
+  return chain.rules.map((rule) => ({ do: 'add rule', chain: chain.name, rule }));
+}
+
+function push(into: Map<SetName, NftElement[]>, set: SetName, element: NftElement): void {
+  const list = into.get(set);
+  if (list === undefined) into.set(set, [element]);
+  else list.push(element);
+}

@@ -1,0 +1,337 @@
+/**
+ * The chains, purely: a fixed number that depends on the node only, and a few for each class of Service in use.
+ *
+ *   nat-prerouting, nat-output ─▶ services ─ services[daddr.proto.port] ─▶ dispatch ─▶ lb-3, affinity-3, guarded, …
+ *                                    ├ address of the node ─▶ nodeports ─ the same by protocol and port
+ *                                    ├ other port of a ClusterIP ─▶ refuse
+ *                                    └ unallocated address of a ServiceCIDR ─▶ discard
+ *   nat-postrouting ─ translated? ─▶ translated: record affinity, masquerade
+ *   nat-input       ─ translated? ─▶ affinity-recording (endpoints on the host itself)
+ *   filter-forward: INVALID packets    filter-input: loopback addresses from outside
+ */
+import type { NftChain, NftElement, NftExpression, NftLookup, NftRule, NftStatement, NodeView } from '../../core/backend.ts';
+import {
+  AFFINITY,
+  AFFINITY_ID_MASK,
+  COUNT_MASK,
+  DISPATCH,
+  DROP,
+  GUARDED,
+  type Layout,
+  LOCAL,
+  POLICY_LOCAL,
+  REJECT,
+  type SetName,
+} from './layout.ts';
+
+/** Whether a chain belongs to destinations with an address or to node ports; each has its own maps. */
+export type Side = 'services' | 'nodeports';
+export const SIDES: readonly Side[] = ['services', 'nodeports'];
+
+const REJECT_CHAIN = 'refuse';
+const DROP_CHAIN = 'discard';
+
+function rule(...statements: readonly NftStatement[]): NftRule {
+  return { statements };
+}
+
+function noted(comment: string, ...statements: readonly NftStatement[]): NftRule {
+  return { statements, comment };
+}
+
+/** What belongs to a side: its maps, and the key that a connection has in them. */
+interface SideNames {
+  readonly key: readonly NftExpression[];
+  readonly originalKey: readonly NftExpression[];
+  readonly prefix: string;
+  readonly endpoints: SetName;
+  readonly localServices: SetName;
+  readonly localEndpoints: SetName;
+  readonly affinityIds: SetName;
+  readonly affinityRecord: SetName;
+}
+
+function sideNames({ daddr, originalDaddr }: Layout, side: Side): SideNames {
+  const key: readonly NftExpression[] = ['meta l4proto', 'th dport'];
+  const originalKey: readonly NftExpression[] = ['meta l4proto', 'ct original proto-dst'];
+  return side === 'services'
+    ? {
+        key: [daddr, ...key],
+        originalKey: [originalDaddr, ...originalKey],
+        prefix: '',
+        endpoints: 'endpoints',
+        localServices: 'local-services',
+        localEndpoints: 'local-endpoints',
+        affinityIds: 'affinity-services',
+        affinityRecord: 'affinity-record',
+      }
+    : {
+        key,
+        originalKey,
+        prefix: 'nodeport-',
+        endpoints: 'nodeport-endpoints',
+        localServices: 'local-nodeports',
+        localEndpoints: 'local-nodeport-endpoints',
+        affinityIds: 'affinity-nodeports',
+        affinityRecord: 'nodeport-affinity-record',
+      };
+}
+
+function dispatch(map: SetName, key: readonly NftExpression[]): NftRule {
+  const chains = DISPATCH.get(map)!;
+  return rule({ priority: { map, key } }, { vmap: { map: chains, key: ['meta priority'] } });
+}
+
+/** Goes on if the connection comes from a pod of this node; undefined when that cannot be told. */
+function fromPod({ saddr }: Layout, { localDetector }: NodeView): NftStatement | undefined {
+  switch (localDetector.kind) {
+    case 'none':
+      return undefined;
+    case 'cidr':
+      return { match: saddr, within: localDetector.cidr };
+    case 'interface':
+      return { match: 'meta iifname', is: localDetector.name };
+    case 'interfacePrefix':
+      return { match: 'meta iifname', is: `${localDetector.prefix}*` };
+  }
+}
+
+export function answersOnLoopback({ family }: Layout, { nodePortAddresses: accepted }: NodeView): boolean {
+  if (family === 'IPv6') return false;
+  return accepted.match === 'all' ? accepted.loopback : accepted.addresses.some((ip) => ip.startsWith('127.'));
+}
+
+/** Goes on if the address is one that node ports answer on. */
+function toNodePortAddress(layout: Layout, { nodePortAddresses: accepted }: NodeView): readonly NftStatement[] {
+  if (accepted.match === 'list') return [{ in: 'nodeport-ips', key: [layout.daddr] }];
+  const loopback: readonly NftStatement[] =
+    layout.family === 'IPv6'
+      ? [{ match: layout.daddr, within: '::1', not: true }]
+      : accepted.loopback
+        ? []
+        : [{ match: layout.daddr, within: '127.0.0.0/8', not: true }];
+  return [...loopback, { fib: 'daddr' }];
+}
+
+/** Chains that are called by the kernel: adding them makes a table live. */
+export function hookChains(layout: Layout, node: NodeView): readonly NftChain[] {
+  const nat = (hook: 'prerouting' | 'output' | 'postrouting' | 'input', priority: number, rules: NftRule[]): NftChain => ({
+    name: `nat-${hook}`,
+    hook: { type: 'nat', hook, priority },
+    rules,
+  });
+  const translated: NftStatement = { ctStatus: 'dnat' };
+  // An INVALID packet would leave with its untranslated address and make the peer reset the connection.
+  const forward: readonly NftRule[] = node.tcpBeLiberal
+    ? []
+    : [noted('would leave with its untranslated address', { ctState: ['invalid'] }, { counter: true }, { verdict: 'drop' })];
+  // With node ports on 127.0.0.1 the kernel must route loopback addresses; others must not come in by that.
+  const input: readonly NftRule[] = answersOnLoopback(layout, node)
+    ? [
+        noted(
+          'loopback addresses from outside',
+          { match: 'meta iifname', is: 'lo', not: true },
+          { match: layout.daddr, within: '127.0.0.0/8' },
+          { ctState: ['established', 'related'], not: true },
+          { counter: true },
+          { verdict: 'drop' },
+        ),
+      ]
+    : [];
+  return [
+    { name: 'filter-input', hook: { type: 'filter', hook: 'input', priority: 0 }, rules: input },
+    { name: 'filter-forward', hook: { type: 'filter', hook: 'forward', priority: 0 }, rules: forward },
+    nat('postrouting', 100, [rule(translated, { verdict: 'jump', chain: 'translated' })]),
+    nat('input', 100, [rule(translated, { verdict: 'jump', chain: 'affinity-recording' })]),
+    nat('prerouting', -100, [rule({ verdict: 'goto', chain: 'services' })]),
+    nat('output', -100, [rule({ verdict: 'goto', chain: 'services' })]),
+  ];
+}
+
+/** Chains that depend on the node and its settings only; those that others lead to come first. */
+export function nodeChains(layout: Layout, node: NodeView): readonly NftChain[] {
+  const { daddr, saddr, originalDaddr } = layout;
+  const services = sideNames(layout, 'services');
+  const nodeports = sideNames(layout, 'nodeports');
+  const pod = fromPod(layout, node);
+  const notOurs: NftStatement = { fib: 'daddr', not: true };
+  const masquerade: NftStatement = { masquerade: 'fully-random' };
+  const onNodePorts: readonly NftStatement[] =
+    node.nodePortAddresses.match === 'list' ? [{ in: 'nodeport-ips', key: [originalDaddr] }] : [];
+  const clusterIPSource: readonly NftRule[] = node.masqueradeAll
+    ? [rule(masquerade)]
+    : pod === undefined
+      ? []
+      : [rule(pod, { verdict: 'return' }), rule(masquerade)];
+  return [
+    {
+      name: REJECT_CHAIN,
+      rules: [
+        rule({ match: 'meta l4proto', is: 'tcp' }, { counter: true }, { reject: 'tcp reset' }),
+        rule({ counter: true }, { reject: 'port unreachable' }),
+      ],
+    },
+    { name: DROP_CHAIN, rules: [rule({ counter: true }, { verdict: 'drop' })] },
+    {
+      name: 'guarded-allowed',
+      rules: [dispatch('guarded-services', services.key)],
+    },
+    {
+      name: 'guarded',
+      rules: [
+        rule({ in: 'source-ranges', key: [...services.key, saddr] }, { verdict: 'goto', chain: 'guarded-allowed' }),
+        noted('outside of the source ranges', { verdict: 'goto', chain: DROP_CHAIN }),
+      ],
+    },
+    { name: 'nodeports', rules: [dispatch('nodeports', nodeports.key)] },
+    {
+      name: 'services',
+      rules: [
+        dispatch('services', services.key),
+        rule(...toNodePortAddress(layout, node), { verdict: 'jump', chain: 'nodeports' }),
+        noted(
+          'undefined port',
+          { in: 'cluster-ips', key: [daddr] },
+          notOurs,
+          { verdict: 'goto', chain: REJECT_CHAIN },
+        ),
+        noted(
+          'unallocated ClusterIP',
+          { in: 'service-cidrs', key: [daddr] },
+          notOurs,
+          { verdict: 'goto', chain: DROP_CHAIN },
+        ),
+      ],
+    },
+    {
+      name: 'affinity-recording',
+      rules: [services, nodeports].map(({ affinityIds, affinityRecord, originalKey }) =>
+        rule(
+          { priority: { map: affinityIds, key: originalKey } },
+          { priority: { map: 'affinity-timeouts', key: ['meta priority'] } },
+          { vmap: { map: affinityRecord, key: ['meta priority'] } },
+        ),
+      ),
+    },
+    { name: 'clusterip-source', rules: clusterIPSource },
+    {
+      name: 'local-policy-source',
+      rules: [...(pod === undefined ? [] : [rule(pod, { verdict: 'return' })]), rule({ fib: 'saddr' }, masquerade)],
+    },
+    {
+      name: 'translated',
+      rules: [
+        rule({ verdict: 'jump', chain: 'affinity-recording' }),
+        noted('hairpin: an endpoint that reaches itself', { in: 'hairpin', key: [saddr, daddr] }, masquerade),
+        rule({ in: 'masquerade-services', key: services.originalKey }, masquerade),
+        rule(
+          { in: 'masquerade-services-if-node', key: services.originalKey },
+          { verdict: 'goto', chain: 'local-policy-source' },
+        ),
+        rule({ in: 'cluster-ips', key: [originalDaddr] }, { verdict: 'goto', chain: 'clusterip-source' }),
+        rule(...onNodePorts, { in: 'masquerade-nodeports', key: nodeports.originalKey }, masquerade),
+        rule(
+          ...onNodePorts,
+          { in: 'masquerade-nodeports-if-node', key: nodeports.originalKey },
+          { verdict: 'goto', chain: 'local-policy-source' },
+        ),
+      ],
+    },
+  ];
+}
+
+/** A chain, and the element of a verdict map that leads to it. */
+export interface ReachedChain {
+  readonly map: SetName;
+  readonly element: NftElement;
+  readonly chain: NftChain;
+}
+
+function chainName(prefix: string, klass: number): string {
+  const count = klass & COUNT_MASK;
+  const words = [
+    klass & POLICY_LOCAL ? 'policy-local' : klass & LOCAL ? 'local' : '',
+    klass & AFFINITY ? 'affinity' : 'lb',
+    String(count),
+  ];
+  return prefix + words.filter(Boolean).join('-');
+}
+
+/** Classes whose chains the chain of this class leads to. */
+export function classesBelow(klass: number): readonly number[] {
+  const count = klass & COUNT_MASK;
+  if (count === 0) return [];
+  if (klass & POLICY_LOCAL) return [klass & ~POLICY_LOCAL];
+  if (klass & AFFINITY) return [klass & ~AFFINITY];
+  return count === 1 ? [] : [(klass & ~COUNT_MASK) | 1];
+}
+
+/** Where a class leads. */
+export function classChainName(layout: Layout, side: Side, klass: number): string {
+  if (klass === REJECT) return REJECT_CHAIN;
+  if (klass === DROP) return DROP_CHAIN;
+  if (klass === GUARDED) return 'guarded';
+  return chainName(sideNames(layout, side).prefix, klass);
+}
+
+/** The chain of one class; undefined for REJECT, DROP and GUARDED, whose chains are the node's. */
+export function classChain(layout: Layout, node: NodeView, side: Side, klass: number): NftChain | undefined {
+  if (klass >= GUARDED) return undefined;
+  return { name: classChainName(layout, side, klass), rules: classRules(layout, node, sideNames(layout, side), klass) };
+}
+
+function classRules(layout: Layout, node: NodeView, names: SideNames, klass: number): readonly NftRule[] {
+  const { saddr } = layout;
+  const count = klass & COUNT_MASK;
+  const to = (target: number): NftStatement => ({ verdict: 'goto', chain: chainName(names.prefix, target) });
+  if (klass & POLICY_LOCAL) {
+    const pod = fromPod(layout, node);
+    // Without endpoints in the cluster but with local ones, which no model says but the contract allows: drop.
+    const inside: NftStatement = count === 0 ? { verdict: 'goto', chain: DROP_CHAIN } : to(klass & ~POLICY_LOCAL);
+    return [
+      ...(pod === undefined ? [] : [noted('pods of this node use every endpoint', pod, inside)]),
+      noted('and so does the node itself', { fib: 'saddr' }, inside),
+      dispatch(names.localServices, names.key),
+    ];
+  }
+  if (klass & AFFINITY) {
+    const handles: SetName = klass & LOCAL ? 'local-affinity-endpoints' : 'affinity-endpoints';
+    return [
+      rule({ priority: { map: names.affinityIds, key: names.key } }),
+      rule({ priority: { map: 'affinity', key: [saddr, 'meta priority'] } }),
+      noted('the endpoint that the client had, if it still is one', { dnat: { map: handles, key: ['meta priority'] } }),
+      rule(to(klass & ~AFFINITY)),
+    ];
+  }
+  const endpoints = klass & LOCAL ? names.localEndpoints : names.endpoints;
+  const translate: NftLookup = { map: endpoints, key: [...names.key, { random: count }] };
+  if (count === 1) return [rule({ priority: 0 }, { dnat: translate })];
+  // A packet that saw the class of a moment ago may draw an index that is gone; index 0 always exists.
+  return [rule({ priority: 0 }, { dnat: translate }), rule(to((klass & ~COUNT_MASK) | 1))];
+}
+
+/** The chains that record a client's endpoint for this many seconds, one for each side. */
+export function recordChains(layout: Layout, timeoutSeconds: number): readonly ReachedChain[] {
+  const { saddr, daddr } = layout;
+  return SIDES.map((side) => {
+    const { prefix, affinityIds, affinityRecord, originalKey } = sideNames(layout, side);
+    const name = `${prefix}record-${timeoutSeconds}`;
+    const chain: NftChain = {
+      name,
+      rules: [
+        rule(
+          { priority: { map: affinityIds, key: originalKey } },
+          { priority: { map: 'affinity-handles', key: ['meta priority', daddr, 'th dport'] } },
+          {
+            update: 'affinity',
+            key: [saddr, { field: 'meta priority', and: AFFINITY_ID_MASK }],
+            timeoutSeconds,
+            data: ['meta priority'],
+          },
+        ),
+        rule({ priority: 0 }),
+      ],
+    };
+    return { map: affinityRecord, element: { key: [timeoutSeconds], data: { verdict: 'goto', chain: name } }, chain };
+  });
+}
