@@ -79,7 +79,10 @@ export interface NftLookup {
 }
 
 export type NftStatement =
-  /** Goes on if the field is (or with `not`, is not) this value. Interface names may end in "*". */
+  /**
+   * Goes on if the field is (or with `not`, is not) this value. Interface names may end in "*"; where there is no
+   * interface the name is "".
+   */
   | { readonly match: NftField; readonly is: NftValue; readonly not?: boolean }
   /** A canonical CIDR, or an address alone. */
   | { readonly match: NftField; readonly within: string; readonly not?: boolean }
@@ -101,7 +104,9 @@ export type NftStatement =
   /** Only in hooks prerouting, input, forward and output; `tcp reset` only for TCP packets. */
   | { readonly reject: 'tcp reset' | 'port unreachable' }
   | NftVerdict
-  /** Add the element, or let it live this long again; `update` of a map replaces its data. */
+  /** Deletes the element of a dynamic set, if there is one; goes on in any case. A map wants `data`, whatever it is. */
+  | { readonly delete: string; readonly key: readonly NftExpression[]; readonly data?: readonly NftExpression[] }
+  /** Adds the element, or lets it live this long again. What a map holds for a key that exists stays as it is. */
   | {
       readonly update: string;
       readonly key: readonly NftExpression[];
@@ -170,7 +175,7 @@ export interface NftTransaction {
 export interface NftTableInfo {
   readonly family: NftFamily;
   readonly name: string;
-  /** It has an owner flag: nobody but its owner can change it. */
+  /** Made as an owned one: nobody but its owner can change it; without one anybody can, or take it over. */
   readonly owned: boolean;
   /** Netlink port id of the process that owns it now; 0 = none. */
   readonly owner: number;

@@ -22,6 +22,11 @@ export const BUILT_IN: readonly BuiltIn[] = [
     options: ({ masqueradeBit }) => ({ masqueradeBit }),
   },
   {
+    name: 'nftables',
+    summary: 'maps in nf_tables, written over netlink; cost per change does not grow; IPv4 and IPv6',
+    load: () => import('../../plugins/nftables/index.ts'),
+  },
+  {
     name: 'dry-run',
     summary: 'changes nothing; prints what would be served',
     load: () => import('../../plugins/dry-run/index.ts'),

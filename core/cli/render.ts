@@ -8,6 +8,7 @@ import type { InterfaceAddress } from '../model/node-settings.ts';
 import { nodeView } from '../model/node-view.ts';
 import type { EndpointSlice, Node, Service } from '../model/objects.ts';
 import { resolveService } from '../model/resolve.ts';
+import { printTable } from '../netlink/nftables/text.ts';
 import { readManifests } from '../source/manifests/read-manifests.ts';
 import { chooseBackend } from './backends.ts';
 import type { Run } from './main.ts';
@@ -24,7 +25,7 @@ export async function render({ settings, terminal, log }: Run): Promise<number> 
     const there = objects.nodes.map(({ name }) => name).join(', ');
     log.warn('No Node object has the name that --hostname-override gives', { nodeName, there });
   }
-  terminal.stdout(plugin.render(changes(objects, settings), options));
+  terminal.stdout(plugin.render(changes(objects, settings), options, { nftables: printTable }));
   return 0;
 }
 

@@ -11,8 +11,8 @@
  *           KUBE-NODEPORTS ─tree─▶ ACCEPT of health check node ports
  */
 import type { Change, IPFamily, NodeView, ServicePort } from '../../core/backend.ts';
-import { answersOnLoopback, baseChains, nodePortJumps } from './base-chains.ts';
 import { type Claim, createClaims } from '../shared/claims.ts';
+import { answersOnLoopback, baseChains, nodePortJumps } from './base-chains.ts';
 import { createDispatchTree, type DispatchTree } from './dispatch-tree.ts';
 import { ADDRESS_DIGITS, frontendKey, portKey, prefixMatch } from './frontend-key.ts';
 import { hash16, type Table } from './names.ts';

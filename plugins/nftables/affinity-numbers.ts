@@ -9,10 +9,11 @@ import { slotKey } from './slots.ts';
 
 export interface AffinityNumbers {
   /**
-   * The numbers of a service port with these endpoints; those of `before` stay. Undefined when all are taken: without
-   * affinity then. Beyond 16,383 endpoints the rest has no handle.
+   * The numbers of a service port with these endpoints; those `known` stay. Undefined when all are taken: without
+   * affinity then. Beyond 16,383 endpoints the rest has no handle. `isOwn`: `known` was assigned here; what was found
+   * in the kernel counts only if nobody has it yet.
    */
-  assign(before: Affinity | undefined, endpoints: Iterable<Slot>): Affinity | undefined;
+  assign(known: Affinity | undefined, endpoints: Iterable<Slot>, isOwn: boolean): Affinity | undefined;
   release(affinity: Affinity): void;
   /** The next ids come after this one. */
   startAfter(id: number): void;
@@ -30,21 +31,21 @@ export function createAffinityNumbers(): AffinityNumbers {
   }
 
   return {
-    assign(before, endpoints) {
-      // An id that was found in the kernel belongs to whoever was there first.
+    assign(known, endpoints, isOwn) {
+      const before = known !== undefined && (isOwn || !taken.has(known.id / 2 ** HANDLE_BITS)) ? known : undefined;
       const id = before !== undefined ? before.id : take();
       if (id === undefined) return undefined;
       taken.add(id / 2 ** HANDLE_BITS);
-      const known = before?.handles ?? new Map<string, number>();
+      const had = before?.handles ?? new Map<string, number>();
       const handles = new Map<string, number>();
       const fresh: string[] = [];
       for (const endpoint of endpoints) {
         const name = slotKey(endpoint);
-        const handle = known.get(name);
+        const handle = had.get(name);
         if (handle !== undefined) handles.set(name, handle);
         else if (!fresh.includes(name)) fresh.push(name);
       }
-      const used = new Set([...known.values(), ...handles.values()].map((handle) => handle - id));
+      const used = new Set([...had.values(), ...handles.values()].map((handle) => handle - id));
       const highest = Math.max(0, ...used);
       let next = highest;
       for (const name of fresh) {
@@ -54,7 +55,7 @@ export function createAffinityNumbers(): AffinityNumbers {
         used.add(next);
         handles.set(name, id + next);
       }
-      return same(known, handles) && before !== undefined ? before : { id, handles };
+      return same(had, handles) && before !== undefined ? before : { id, handles };
     },
     release({ id }) {
       taken.delete(id / 2 ** HANDLE_BITS);

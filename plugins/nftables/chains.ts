@@ -5,7 +5,16 @@
 import type { NftChain, NftElement, NodeView } from '../../core/backend.ts';
 import type { Emit } from './frontends.ts';
 import { DISPATCH, type Layout, type SetName } from './layout.ts';
-import { classChain, classChainName, classesBelow, hookChains, nodeChains, recordChains, type Side } from './ruleset.ts';
+import {
+  classChain,
+  classChainName,
+  classesBelow,
+  GATES,
+  hookChains,
+  nodeChains,
+  recordChains,
+  type Side,
+} from './ruleset.ts';
 
 export interface StructureEdits {
   /** To be committed before elements that lead there; those that others lead to come first. */
@@ -50,6 +59,9 @@ export function createChains(layout: Layout): Chains {
   let inner = new Map<string, NftChain>();
   let hooks: readonly NftChain[] = [];
   let seen: NodeView | undefined;
+  /** Elements of each set that gates rules, and which of them had any when the chains were made. */
+  const gated = new Map<SetName, number>(GATES.map((set) => [set, 0]));
+  let gates = '';
 
   function use(set: SetName, number: number, by: 1 | -1): void {
     const key = `${set} ${number}`;
@@ -85,13 +97,15 @@ export function createChains(layout: Layout): Chains {
     const add = (chain: NftChain): void => {
       if (!found.has(chain.name)) found.set(chain.name, chain);
     };
-    for (const chain of nodeChains(layout, node)) add(chain);
+    for (const chain of nodeChains(layout, node, (set) => (gated.get(set) ?? 0) > 0)) add(chain);
     for (const lead of leads) lead.chains.forEach(add);
     return found;
   }
 
   return {
     count(set, element, by) {
+      const held = gated.get(set);
+      if (held !== undefined) gated.set(set, held + by);
       const [value] = Array.isArray(element.data) ? element.data : [];
       const dispatch = DISPATCH.get(set);
       if (dispatch !== undefined) use(dispatch, Number(value), by);
@@ -110,7 +124,8 @@ export function createChains(layout: Layout): Chains {
       }
       const newVerdicts = [...next].filter(([key]) => !verdicts.has(key)).map(([, lead]) => lead);
       const oldVerdicts = [...verdicts].filter(([key]) => !next.has(key)).map(([, lead]) => lead);
-      const quiet = !moved && newVerdicts.length === 0 && oldVerdicts.length === 0;
+      const open = GATES.filter((set) => (gated.get(set) ?? 0) > 0).join();
+      const quiet = !moved && open === gates && newVerdicts.length === 0 && oldVerdicts.length === 0;
       const nothing = { newChains: [], newVerdicts, changedChains: [], oldVerdicts, oldChains: [], node };
       if (quiet) return nothing;
       const wanted = chainsFor(node, next.values());
@@ -127,6 +142,7 @@ export function createChains(layout: Layout): Chains {
         oldChains: [...inner.keys()].filter((name) => !wanted.has(name)).reverse(),
       };
       seen = node;
+      gates = open;
       verdicts = next;
       inner = wanted;
       hooks = wantedHooks;

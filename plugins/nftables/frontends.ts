@@ -109,7 +109,12 @@ const SETS = {
 } as const satisfies Record<Side, Record<string, SetName>>;
 
 /** Every element of one frontend, except what several frontends share. */
-export function frontendElements({ kind, ip, port: portNumber }: Frontend, record: ServiceRecord, comments: boolean, emit: Emit): void {
+export function frontendElements(
+  { kind, ip, port: portNumber }: Frontend,
+  record: ServiceRecord,
+  comments: boolean,
+  emit: Emit,
+): void {
   const { port, affinity } = record;
   const sets = SETS[sideOf(kind)];
   const key: readonly NftValue[] =

@@ -109,7 +109,7 @@ export function layoutOf(family: IPFamily): Layout {
     'nodeport-endpoints': { key: [...port, 'mark'], data: target },
     'local-nodeports': { key: port, data: mark },
     'local-nodeport-endpoints': { key: [...port, 'mark'], data: target },
-    'nodeport-ips': { key: [address] },
+    'nodeport-ips': { key: [address], interval: true },
     'cluster-ips': { key: [address] },
     'service-cidrs': { key: [address], interval: true },
     hairpin: { key: [address, address] },

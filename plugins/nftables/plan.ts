@@ -94,10 +94,15 @@ export function createPlanner({ family, comments }: PlanSettings): Planner {
 
   /** Emits what only one of two descriptions has; an element with other data is deleted and added. */
   function difference(before: ((emit: Emit) => void) | undefined, after: ((emit: Emit) => void) | undefined): void {
-    if (before === undefined) return after?.(collect(adds, 1));
-    if (after === undefined) return before(collect(deletes, -1));
+    if (before === undefined || after === undefined) {
+      before?.(collect(deletes, -1));
+      after?.(collect(adds, 1));
+      return;
+    }
     const old = new Map<string, { readonly set: SetName; readonly element: NftElement }>();
-    before((set, element) => old.set(`${set} ${element.key.join(' ')} ${element.keyEnd?.join(' ') ?? ''}`, { set, element }));
+    before((set, element) =>
+      old.set(`${set} ${element.key.join(' ')} ${element.keyEnd?.join(' ') ?? ''}`, { set, element }),
+    );
     const add: (() => void)[] = [];
     const emitAdd = collect(adds, 1);
     after((set, element) => {
@@ -127,9 +132,11 @@ export function createPlanner({ family, comments }: PlanSettings): Planner {
     const some = (slots: readonly Slot[]): boolean => slots.length > 0;
     const cluster = before?.cluster ?? seeded((one, key) => one.endpoints(key), some) ?? [];
     const local = before?.local ?? seeded((one, key) => one.localEndpoints(key), some) ?? [];
-    const known = before?.affinity ?? seeded((one, key) => one.affinity(key), (found) => found !== undefined);
+    // Only by the first frontend, which is the clusterIP: others may have been another service port's.
+    const known = before?.affinity ?? (keys[0] === undefined ? undefined : seed?.affinity(keys[0]));
     let affinity: Affinity | undefined;
-    if (port.affinitySeconds > 0) affinity = numbers.assign(known, [...port.cluster, ...port.local]);
+    if (port.affinitySeconds > 0)
+      affinity = numbers.assign(known, [...port.cluster, ...port.local], before !== undefined);
     else if (before?.affinity !== undefined) numbers.release(before.affinity);
     return { port, cluster: arrange(cluster, port.cluster), local: arrange(local, port.local), affinity };
   }
@@ -264,17 +271,28 @@ export function createPlanner({ family, comments }: PlanSettings): Planner {
   };
 }
 
-function nodeElements({ nodePortAddresses, serviceCIDRs }: NodeView, emit: Emit): void {
-  if (nodePortAddresses.match === 'list') {
-    for (const ip of new Set(nodePortAddresses.addresses)) emit('nodeport-ips', { key: [ip] });
+function nodeElements(node: NodeView, emit: Emit): void {
+  for (const { first, last } of outermost(nodePortRanges(node))) {
+    emit('nodeport-ips', { key: [first], keyEnd: [last] });
   }
-  for (const { first, last } of outermost(serviceCIDRs)) emit('service-cidrs', { key: [first], keyEnd: [last] });
+  for (const { first, last } of outermost(node.serviceCIDRs)) {
+    emit('service-cidrs', { key: [first], keyEnd: [last] });
+  }
 }
 
+/** Where `fib` cannot be asked, because a packet has been translated: the addresses that node ports answer on. */
+function nodePortRanges({ nodePortAddresses: accepted, addresses }: NodeView): readonly string[] {
+  const host = (ip: string): string => `${ip}/${ip.includes(':') ? 128 : 32}`;
+  if (accepted.match === 'list') return accepted.addresses.map(host);
+  const others = addresses.filter((ip) => !ip.startsWith('127.') && ip !== '::1').map(host);
+  return accepted.loopback ? ['127.0.0.0/8', ...others] : others;
+}
+
+/** Of endpoints that may run on this node: without a node name in its slice, nobody knows. */
 function localIPs(port: ServicePort | undefined): Set<string> {
   const found = new Set<string>();
   if (port === undefined) return found;
-  for (const { ip, isLocal } of port.cluster) if (isLocal) found.add(ip);
+  for (const { ip, isLocal, nodeName } of port.cluster) if (isLocal || nodeName === '') found.add(ip);
   for (const { ip } of port.local) found.add(ip);
   return found;
 }
@@ -291,7 +309,12 @@ function sameData(a: NftElement, b: NftElement): boolean {
 
 /** Everything of an element but its key. */
 export function dataText({ data, comment }: NftElement): string {
-  const text = data === undefined ? '' : 'verdict' in data ? `${data.verdict} ${'chain' in data ? data.chain : ''}` : data.join(' ');
+  const text =
+    data === undefined
+      ? ''
+      : 'verdict' in data
+        ? `${data.verdict} ${'chain' in data ? data.chain : ''}`
+        : data.join(' ');
   return comment === undefined ? text : `${text} # ${comment}`;
 }
 
@@ -319,4 +342,3 @@ function createCounts(): Counts {
     keys: () => held.keys(),
   };
 }
-

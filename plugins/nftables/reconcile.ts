@@ -7,7 +7,7 @@
  *
  * Three commits and not one, because a packet under way may see a map of this moment and a chain of the last.
  */
-import type { NftChain, NftElement, NftOperation, Nftables, NftTableContent } from '../../core/backend.ts';
+import type { Nftables, NftChain, NftElement, NftOperation, NftTableContent } from '../../core/backend.ts';
 import { type Layout, SET_NAMES, type SetName, TABLE_COMMENT, VERDICT_MAPS } from './layout.ts';
 import { elementOfKey, keyText, type Mirror } from './mirror.ts';
 import { dataText, type Plan, type Planner } from './plan.ts';
@@ -63,21 +63,32 @@ export async function repairSteps(
     const found = existing.get(chain.name);
     if (found === undefined) lateHooks.push(...addChain(chain));
     else if (JSON.stringify(found.hook) !== JSON.stringify(chain.hook)) {
-      lateHooks.push({ do: 'flush chain', chain: chain.name }, { do: 'delete chain', chain: chain.name }, ...addChain(chain));
+      lateHooks.push(
+        { do: 'flush chain', chain: chain.name },
+        { do: 'delete chain', chain: chain.name },
+        ...addChain(chain),
+      );
     } else if (differs(chain) || found.policy !== undefined) {
       if (found.policy !== undefined) lateHooks.push({ do: 'add chain', chain });
       lateHooks.push(...rewriteChain(chain));
     }
   }
 
+  for (const set of SET_NAMES) {
+    if (set !== 'affinity' && !mirror.has(set)) change.push({ do: 'flush set', set: layout.sets[set] });
+  }
   const left = new Map([...mirror].map(([set, elements]) => [set, new Set(elements.keys())]));
   const deletes = new Map<SetName, NftElement[]>();
   const adds = new Map<SetName, NftElement[]>();
   const verdicts = new Map<SetName, NftElement[]>();
   for (const portion of planner.elements(20_000)) {
     for (const [set, elements] of portion) {
-      const present = mirror.get(set)!;
-      const unmatched = left.get(set)!;
+      const present = mirror.get(set);
+      const unmatched = left.get(set);
+      if (present === undefined || unmatched === undefined) {
+        change.push({ do: 'add elements', set: layout.sets[set], elements });
+        continue;
+      }
       for (const element of elements) {
         const key = keyText(element);
         unmatched.delete(key);
@@ -98,7 +109,10 @@ export async function repairSteps(
     else for (const element of elements) push(deletes, set, element);
   }
   before.push(...elementOperations('add elements', verdicts, layout));
-  change.push(...elementOperations('delete elements', deletes, layout), ...elementOperations('add elements', adds, layout));
+  change.push(
+    ...elementOperations('delete elements', deletes, layout),
+    ...elementOperations('add elements', adds, layout),
+  );
   change.push(...lateHooks);
 
   const wanted = new Set([...inner, ...hooks].map(({ name }) => name));

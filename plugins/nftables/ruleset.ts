@@ -9,7 +9,15 @@
  *   nat-input       ─ translated? ─▶ affinity-recording (endpoints on the host itself)
  *   filter-forward: INVALID packets    filter-input: loopback addresses from outside
  */
-import type { NftChain, NftElement, NftExpression, NftLookup, NftRule, NftStatement, NodeView } from '../../core/backend.ts';
+import type {
+  NftChain,
+  NftElement,
+  NftExpression,
+  NftLookup,
+  NftRule,
+  NftStatement,
+  NodeView,
+} from '../../core/backend.ts';
 import {
   AFFINITY,
   AFFINITY_ID_MASK,
@@ -96,6 +104,18 @@ function fromPod({ saddr }: Layout, { localDetector }: NodeView): NftStatement |
   }
 }
 
+/**
+ * The same for packets that leave. The kernel does not tell the input interface of one that br_netfilter hands over,
+ * between two ports of a bridge; what this host sends has none either, but an address of its own.
+ */
+function podOnItsWay(layout: Layout, node: NodeView, then: readonly NftStatement[]): readonly NftRule[] {
+  const pod = fromPod(layout, node);
+  if (pod === undefined) return [];
+  if (node.localDetector.kind === 'cidr') return [rule(pod, ...then)];
+  const bridged: NftStatement = { match: 'meta iifname', is: '' };
+  return [rule(pod, ...then), noted('bridged', bridged, { fib: 'saddr', not: true }, ...then)];
+}
+
 export function answersOnLoopback({ family }: Layout, { nodePortAddresses: accepted }: NodeView): boolean {
   if (family === 'IPv6') return false;
   return accepted.match === 'all' ? accepted.loopback : accepted.addresses.some((ip) => ip.startsWith('127.'));
@@ -115,7 +135,11 @@ function toNodePortAddress(layout: Layout, { nodePortAddresses: accepted }: Node
 
 /** Chains that are called by the kernel: adding them makes a table live. */
 export function hookChains(layout: Layout, node: NodeView): readonly NftChain[] {
-  const nat = (hook: 'prerouting' | 'output' | 'postrouting' | 'input', priority: number, rules: NftRule[]): NftChain => ({
+  const nat = (
+    hook: 'prerouting' | 'output' | 'postrouting' | 'input',
+    priority: number,
+    rules: NftRule[],
+  ): NftChain => ({
     name: `nat-${hook}`,
     hook: { type: 'nat', hook, priority },
     rules,
@@ -124,7 +148,14 @@ export function hookChains(layout: Layout, node: NodeView): readonly NftChain[] 
   // An INVALID packet would leave with its untranslated address and make the peer reset the connection.
   const forward: readonly NftRule[] = node.tcpBeLiberal
     ? []
-    : [noted('would leave with its untranslated address', { ctState: ['invalid'] }, { counter: true }, { verdict: 'drop' })];
+    : [
+        noted(
+          'would leave with its untranslated address',
+          { ctState: ['invalid'] },
+          { counter: true },
+          { verdict: 'drop' },
+        ),
+      ];
   // With node ports on 127.0.0.1 the kernel must route loopback addresses; others must not come in by that.
   const input: readonly NftRule[] = answersOnLoopback(layout, node)
     ? [
@@ -148,21 +179,45 @@ export function hookChains(layout: Layout, node: NodeView): readonly NftChain[] 
   ];
 }
 
-/** Chains that depend on the node and its settings only; those that others lead to come first. */
-export function nodeChains(layout: Layout, node: NodeView): readonly NftChain[] {
+/** Whether a set has elements: a rule that could only look in vain is not there. */
+export type IsUsed = (set: SetName) => boolean;
+
+/** Sets whose first or last element changes the chains of the node. */
+export const GATES: readonly SetName[] = [
+  'nodeports',
+  'service-cidrs',
+  'hairpin',
+  'masquerade-services',
+  'masquerade-services-if-node',
+  'masquerade-nodeports',
+  'masquerade-nodeports-if-node',
+  'affinity-services',
+  'affinity-nodeports',
+];
+
+/** Chains that depend on the node and its settings, and on what is in use; those that others lead to come first. */
+export function nodeChains(layout: Layout, node: NodeView, isUsed: IsUsed): readonly NftChain[] {
   const { daddr, saddr, originalDaddr } = layout;
   const services = sideNames(layout, 'services');
   const nodeports = sideNames(layout, 'nodeports');
   const pod = fromPod(layout, node);
   const notOurs: NftStatement = { fib: 'daddr', not: true };
   const masquerade: NftStatement = { masquerade: 'fully-random' };
-  const onNodePorts: readonly NftStatement[] =
-    node.nodePortAddresses.match === 'list' ? [{ in: 'nodeport-ips', key: [originalDaddr] }] : [];
+  const toNodePort: NftStatement = { in: 'nodeport-ips', key: [originalDaddr] };
   const clusterIPSource: readonly NftRule[] = node.masqueradeAll
     ? [rule(masquerade)]
     : pod === undefined
       ? []
-      : [rule(pod, { verdict: 'return' }), rule(masquerade)];
+      : [...podOnItsWay(layout, node, [{ verdict: 'return' }]), rule(masquerade)];
+  const when = (set: SetName, ...rules: readonly NftRule[]): readonly NftRule[] => (isUsed(set) ? rules : []);
+  const recorded = (names: SideNames, ...only: readonly NftStatement[]): NftRule =>
+    rule(
+      ...only,
+      { priority: { map: names.affinityIds, key: names.originalKey } },
+      { priority: { map: 'affinity-timeouts', key: ['meta priority'] } },
+      { vmap: { map: names.affinityRecord, key: ['meta priority'] } },
+    );
+  const byLocalPolicy: NftStatement = { verdict: 'goto', chain: 'local-policy-source' };
   return [
     {
       name: REJECT_CHAIN,
@@ -188,52 +243,52 @@ export function nodeChains(layout: Layout, node: NodeView): readonly NftChain[] 
       name: 'services',
       rules: [
         dispatch('services', services.key),
-        rule(...toNodePortAddress(layout, node), { verdict: 'jump', chain: 'nodeports' }),
-        noted(
-          'undefined port',
-          { in: 'cluster-ips', key: [daddr] },
-          notOurs,
-          { verdict: 'goto', chain: REJECT_CHAIN },
-        ),
-        noted(
-          'unallocated ClusterIP',
-          { in: 'service-cidrs', key: [daddr] },
-          notOurs,
-          { verdict: 'goto', chain: DROP_CHAIN },
+        ...when('nodeports', rule(...toNodePortAddress(layout, node), { verdict: 'jump', chain: 'nodeports' })),
+        noted('undefined port', { in: 'cluster-ips', key: [daddr] }, notOurs, { verdict: 'goto', chain: REJECT_CHAIN }),
+        ...when(
+          'service-cidrs',
+          noted('unallocated ClusterIP', { in: 'service-cidrs', key: [daddr] }, notOurs, {
+            verdict: 'goto',
+            chain: DROP_CHAIN,
+          }),
         ),
       ],
     },
     {
       name: 'affinity-recording',
-      rules: [services, nodeports].map(({ affinityIds, affinityRecord, originalKey }) =>
-        rule(
-          { priority: { map: affinityIds, key: originalKey } },
-          { priority: { map: 'affinity-timeouts', key: ['meta priority'] } },
-          { vmap: { map: affinityRecord, key: ['meta priority'] } },
-        ),
-      ),
+      rules: [
+        ...when('affinity-services', recorded(services)),
+        ...when('affinity-nodeports', recorded(nodeports, toNodePort)),
+      ],
     },
     { name: 'clusterip-source', rules: clusterIPSource },
     {
       name: 'local-policy-source',
-      rules: [...(pod === undefined ? [] : [rule(pod, { verdict: 'return' })]), rule({ fib: 'saddr' }, masquerade)],
+      rules: [...podOnItsWay(layout, node, [{ verdict: 'return' }]), rule({ fib: 'saddr' }, masquerade)],
     },
     {
       name: 'translated',
       rules: [
-        rule({ verdict: 'jump', chain: 'affinity-recording' }),
-        noted('hairpin: an endpoint that reaches itself', { in: 'hairpin', key: [saddr, daddr] }, masquerade),
-        rule({ in: 'masquerade-services', key: services.originalKey }, masquerade),
-        rule(
-          { in: 'masquerade-services-if-node', key: services.originalKey },
-          { verdict: 'goto', chain: 'local-policy-source' },
+        ...(isUsed('affinity-services') || isUsed('affinity-nodeports')
+          ? [rule({ verdict: 'jump', chain: 'affinity-recording' })]
+          : []),
+        ...when(
+          'hairpin',
+          noted('hairpin: an endpoint that reaches itself', { in: 'hairpin', key: [saddr, daddr] }, masquerade),
+        ),
+        ...when('masquerade-services', rule({ in: 'masquerade-services', key: services.originalKey }, masquerade)),
+        ...when(
+          'masquerade-services-if-node',
+          rule({ in: 'masquerade-services-if-node', key: services.originalKey }, byLocalPolicy),
         ),
         rule({ in: 'cluster-ips', key: [originalDaddr] }, { verdict: 'goto', chain: 'clusterip-source' }),
-        rule(...onNodePorts, { in: 'masquerade-nodeports', key: nodeports.originalKey }, masquerade),
-        rule(
-          ...onNodePorts,
-          { in: 'masquerade-nodeports-if-node', key: nodeports.originalKey },
-          { verdict: 'goto', chain: 'local-policy-source' },
+        ...when(
+          'masquerade-nodeports',
+          rule({ in: 'masquerade-nodeports', key: nodeports.originalKey }, toNodePort, masquerade),
+        ),
+        ...when(
+          'masquerade-nodeports-if-node',
+          rule({ in: 'masquerade-nodeports-if-node', key: nodeports.originalKey }, toNodePort, byLocalPolicy),
         ),
       ],
     },
@@ -300,6 +355,12 @@ function classRules(layout: Layout, node: NodeView, names: SideNames, klass: num
       rule({ priority: { map: names.affinityIds, key: names.key } }),
       rule({ priority: { map: 'affinity', key: [saddr, 'meta priority'] } }),
       noted('the endpoint that the client had, if it still is one', { dnat: { map: handles, key: ['meta priority'] } }),
+      // What is remembered stays as it is for as long as it is there, so that a handle without an endpoint must go.
+      rule({
+        delete: 'affinity',
+        key: [saddr, { field: 'meta priority', and: AFFINITY_ID_MASK }],
+        data: ['meta priority'],
+      }),
       rule(to(klass & ~AFFINITY)),
     ];
   }

@@ -10,7 +10,8 @@ export interface AddressRange {
 export function outermost(cidrs: readonly string[]): readonly AddressRange[] {
   const ranges = [...new Set(cidrs)].map((cidr) => ({ cidr, ...bits(cidr) }));
   const outer = ranges.filter(
-    (one) => !ranges.some((other) => other.length < one.length && other.value === clear(one.value, other.length, one.width)),
+    (one) =>
+      !ranges.some((other) => other.length < one.length && other.value === clear(one.value, other.length, one.width)),
   );
   return outer.map(({ cidr, value, length, width }) => ({
     cidr,
@@ -36,7 +37,8 @@ function bits(cidr: string): Bits {
   const groups = (part: string): string[] => (part === '' ? [] : part.split(':'));
   const left = groups(head);
   const right = groups(tail ?? '');
-  const all = tail === undefined ? left : [...left, ...new Array<string>(8 - left.length - right.length).fill('0'), ...right];
+  const all =
+    tail === undefined ? left : [...left, ...new Array<string>(8 - left.length - right.length).fill('0'), ...right];
   return { value: all.reduce((sum, group) => (sum << 16n) | BigInt(`0x${group}`), 0n), length, width: 128 };
 }
 

@@ -48,5 +48,8 @@ function before(a: Claim, b: Claim): boolean {
 }
 
 function strongest<T extends Claim>(list: readonly T[]): T | undefined {
-  return list.reduce<T | undefined>((best, next) => (best === undefined || before(next, best) ? next : best), undefined);
+  return list.reduce<T | undefined>(
+    (best, next) => (best === undefined || before(next, best) ? next : best),
+    undefined,
+  );
 }

@@ -19,7 +19,8 @@ import { createTimedHost } from './timed-host.ts';
 const NEW_SERVICES = 200;
 
 export interface Ours extends Synced {
-  readonly backend: Backend;
+  /** Ends the sync loop and lets go of the table, which stays. */
+  close(): Promise<void>;
   /** Do something and wait until it is in the kernel. */
   time(work: () => void): Promise<{ readonly ms: number; readonly syncMs: number; readonly kernelMs: number }>;
 }
@@ -42,7 +43,10 @@ export async function startOurs(): Promise<Ours> {
   const synced = await startSynced(measured, 'nftables', { ...settings, serviceCIDRs: ['10.96.0.0/12'] });
   return {
     ...synced,
-    backend,
+    async close() {
+      await synced.sync.stop();
+      timed.close();
+    },
     async time(work) {
       timed.kernelMilliseconds();
       const began = performance.now();
@@ -108,7 +112,7 @@ export async function loadAndChange(load: Load, changes: number): Promise<Figure
   await ours.time(() => {
     for (let i = 0; i < changes; i++) objects.upsertEndpointSlice(endpointSlice(changed(i), load.endpoints));
   });
-  await ours.sync.stop();
+  await ours.close();
   return {
     ...prefixed('load', loaded),
     ...change,
@@ -145,7 +149,7 @@ function prefixed(prefix: string, figures: Figures): Figures {
 export async function adopt(load: Load): Promise<Figures> {
   const ours = await startOurs();
   const figures = prefixed('adopt', await loadAll(load, ours));
-  await ours.sync.stop();
+  await ours.close();
   const cleaner = createTimedHost();
   const backend = await nftables.create(cleaner.host, {});
   const { milliseconds } = await measure(() => backend.cleanup());

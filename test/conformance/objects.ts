@@ -48,6 +48,7 @@ export function service(spec: ServiceSpec): KubernetesObject {
 
 export interface EndpointSpec {
   readonly ip: string;
+  /** "" = the slice does not say. */
   readonly nodeName: string;
   /** Default 'ready'. */
   readonly state?: 'ready' | 'terminating' | 'not ready';
@@ -77,7 +78,7 @@ export function endpointSlice(spec: SliceSpec): KubernetesObject {
     ports: [port],
     endpoints: endpoints.map(({ ip, nodeName, state = 'ready' }) => ({
       addresses: [ip],
-      nodeName,
+      ...(nodeName === '' ? {} : { nodeName }),
       conditions: {
         ready: state === 'ready',
         serving: state !== 'not ready',

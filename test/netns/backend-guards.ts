@@ -37,9 +37,11 @@ export function guardTests(test: Test, plane: DataPlane): void {
       ['192.168.50.96/29', '192.168.50.100/30', '192.168.50.103/32', '192.168.50.104/31', '192.168.50.108/32'],
       ['192.168.50.103/32', '192.168.50.0/25', '192.168.50.96/27', '192.168.50.112/28'],
       ['10.0.0.0/8', '192.168.50.105/32'],
+      ['192.168.50.105/32', '0.0.0.0/0'],
       [],
     ];
     const six = (range: string) => {
+      if (range === '0.0.0.0/0') return '::/0';
       const [address = '', length] = range.split('/');
       if (!address.startsWith('192.168.50.')) return 'fd77::/16';
       return `fd00:50::${Number(address.split('.')[3]).toString(16)}/${96 + Number(length)}`;

@@ -56,13 +56,14 @@ export async function listTable(world: World, family: IPFamily = 'IPv4'): Promis
     lines.push(`${kind} ${JSON.stringify(rest)} ${JSON.stringify(rules)}`);
     const elements = Array.isArray(elem) ? (elem as readonly Json[]) : [];
     const kept = elements.map((element) => JSON.stringify(element)).filter((text) => !text.includes('"expires":'));
-    lines.push(...kept.sort().map((text) => `  ${String(rest.name)} ${text}`));
+    lines.push(...kept.sort().map((text) => `  ${NFT_FAMILY[family]} ${String(rest.name)} ${text}`));
   }
   return lines.join('\n');
 }
 
 /** A set or map of the table that has elements which do not expire, and the first of them as nft takes it. */
 export interface FoundElement {
+  readonly kind: 'set' | 'map';
   readonly set: string;
   /** With its data, if it is a map: "10.96.0.10 . tcp . 80 : 0x3". */
   readonly text: string;
@@ -71,11 +72,11 @@ export interface FoundElement {
 
 export async function someElements(world: World, family: IPFamily = 'IPv4'): Promise<readonly FoundElement[]> {
   const { stdout } = await world.exec('node', 'nft', ['list', 'table', NFT_FAMILY[family], TABLE]);
-  return [...stdout.matchAll(/\b(?:set|map) (\S+) \{[^{}]*?elements = \{ ([^{}]*?) \}/g)].flatMap(
-    ([, set, elements]) => {
+  return [...stdout.matchAll(/\b(set|map) (\S+) \{[^{}]*?elements = \{ ([^{}]*?) \}/g)].flatMap(
+    ([, kind, set, elements]) => {
       const text = elements!.split(/,\s+/)[0]!.replace(/ comment "[^"]*"/, '');
       const key = text.split(' : ')[0]!;
-      return text.includes('expires') ? [] : [{ set: set!, text, key }];
+      return text.includes('expires') ? [] : [{ kind: kind as 'set' | 'map', set: set!, text, key }];
     },
   );
 }

@@ -3,7 +3,18 @@ import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ENDPOINT_PORT } from '../conformance/matrix.ts';
 import { endpointSlice, service } from '../conformance/objects.ts';
-import { answerer, ask, BOTH, type DataPlane, flagsOf, play, serviceOf, VIP, VIP6 } from './backend-scene.ts';
+import {
+  answerer,
+  answersFrom,
+  ask,
+  BOTH,
+  type DataPlane,
+  flagsOf,
+  play,
+  serviceOf,
+  VIP,
+  VIP6,
+} from './backend-scene.ts';
 import type { World } from './world.ts';
 
 export function trafficTests(test: Test, plane: DataPlane): void {
@@ -64,7 +75,11 @@ export function trafficTests(test: Test, plane: DataPlane): void {
 /** `how` the plane does it, where it has several ways. */
 export function hairpinTest(test: Test, plane: DataPlane, how = ''): void {
   test(`${plane.title}: a pod reaches itself through its Service (hairpin${how})`, async () => {
-    const objects = (world: World) => serviceOf({ name: 'web', clusterIPs: BOTH }, world.pods.slice(0, 1));
+    const objects = (world: World) => [
+      ...serviceOf({ name: 'web', clusterIPs: BOTH }, world.pods.slice(0, 1)),
+      // As in a slice that somebody wrote by hand: which node it is on, the slice does not say.
+      ...serviceOf({ name: 'hand', clusterIPs: { IPv4: '10.96.0.11' } }, [{ ...world.pods[2]!, nodeName: '' }]),
+    ];
     await play({ flags: flagsOf(plane), objects }, async ({ world }) => {
       for (const [destinationIP, family] of [
         [VIP, 'IPv4'],
@@ -77,6 +92,7 @@ export function hairpinTest(test: Test, plane: DataPlane, how = ''): void {
         const other = await world.request('pod-b', { protocol: 'TCP', destinationIP, destinationPort: 80 });
         assert.is(other.outcome === 'answered' && other.peer, world.pods[1]!.ip[family]);
       }
+      assert.is(await answersFrom(world, 'pod-c', '10.96.0.11'), 'pod-c', 'an endpoint without a node name');
     });
   });
 }

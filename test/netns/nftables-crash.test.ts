@@ -87,6 +87,39 @@ for (const ownership of ['auto', 'off'] as const) {
   });
 }
 
+test('Services that appear while no program runs and claim what another with affinity has get an affinity of their own', async () => {
+  const EXTERNAL = ['203.0.113.7'];
+  const first = (world: World) =>
+    serviceOf({ name: 'a', clusterIPs: { IPv4: VIP }, affinitySeconds: 600, externalIPs: EXTERNAL }, world.pods);
+  const second = (world: World, name: string, clusterIP: string, affinitySeconds: number) =>
+    serviceOf({ name, clusterIPs: { IPv4: clusterIP }, affinitySeconds, externalIPs: EXTERNAL }, world.pods);
+  await play(
+    { flags: flagsOf(nftablesPlane()), objects: first, world: { clientAddressCount: 40 } },
+    async ({ world, proxy }) => {
+      const clients = world.clientIPs.IPv4;
+      const ofFirst = await ask(world, 'client', clients);
+      await proxy.stop('SIGKILL');
+      proxy.write([...first(world), ...second(world, 'b', '10.96.0.11', 60), ...second(world, 'c', '10.96.0.12', 90)]);
+      const from = proxy.lines.length;
+      await proxy.start();
+      assert.equal(
+        proxy.lines.slice(from).filter(({ level }) => level === 'error'),
+        [],
+      );
+      assert.equal(await ask(world, 'client', clients), ofFirst);
+      assert.equal(await ask(world, 'client', clients, EXTERNAL[0]), ofFirst);
+      const ofSecond = await ask(world, 'client', clients, '10.96.0.11');
+      // Chance that 40 clients choose alike of three: 1 in 10^19.
+      assert.not.equal(ofSecond, ofFirst);
+      assert.equal(await ask(world, 'client', clients, '10.96.0.11'), ofSecond);
+      await proxy.apply([...first(world), ...second(world, 'c', '10.96.0.12', 90)]);
+      assert.equal(await ask(world, 'client', clients), ofFirst);
+      const ofThird = await ask(world, 'client', clients, '10.96.0.12');
+      assert.equal(await ask(world, 'client', clients, '10.96.0.12'), ofThird);
+    },
+  );
+});
+
 test('what changed while no program ran is all that the next start writes', async () => {
   const flags = [...flagsOf(nftablesPlane()), '-v', '2'];
   await play({ flags, objects: (world) => objects(world, 0) }, async ({ world, proxy }) => {

@@ -460,7 +460,7 @@ if (persists) {
     assert.match(stranger.message, 'another process owns the table');
     first.close();
     const orphan = await tables.read('ip', 'kp');
-    assert.equal([orphan?.owned, orphan?.owner, orphan?.chains.length], [false, 0, 1]);
+    assert.equal([orphan?.owned, orphan?.owner, orphan?.chains.length], [true, 0, 1]);
     await commit('ip', [add, { do: 'add chain', chain: { name: 'd' } }]);
     await commit('ip', add);
     const ours = await tables.read('ip', 'kp');

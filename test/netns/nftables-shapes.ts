@@ -243,6 +243,9 @@ export function shapes(family: NftFamily): NftTable {
     rule({ vmap: on('dispatch', [{ field: 'meta priority', and: 0x3fff }]) }),
     rule({ vmap: on('frontend-verdicts', destination) }),
     rule({ update: 'seen', key: [saddr], timeoutSeconds: 10 }),
+    rule({ delete: 'seen', key: [saddr] }, { counter: true }),
+    rule({ delete: 'affinity', key: [saddr, { field: 'meta priority', and: 0xffffc000 }], data: ['meta priority'] }),
+    rule({ match: 'meta iifname', is: '' }, { counter: true }),
     rule({ update: 'affinity', key: [saddr, 'meta priority'], timeoutSeconds: 10800, data: ['meta priority'] }),
     rule({
       update: 'affinity',

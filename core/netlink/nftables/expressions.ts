@@ -60,6 +60,7 @@ const REJECT_ICMP_UNREACHABLE = 0;
 const REJECT_TCP_RESET = 1;
 const PORT_UNREACHABLE = { ip: 3, ip6: 4 } as const;
 const DYNSET_UPDATE = 1;
+const DYNSET_DELETE = 2;
 const LOOKUP_INVERT = 1;
 
 type Source =
@@ -132,7 +133,9 @@ function statementExpressions(family: NftFamily, statement: NftStatement): Expre
   if ('priority' in statement) return priorityExpressions(family, statement.priority);
   if ('masquerade' in statement) return [expression('masq', [1, u32(NF_NAT_RANGE_PROTO_RANDOM_FULLY)])];
   if ('reject' in statement) return [reject(family, statement.reject)];
-  if ('update' in statement) return updateExpressions(family, statement);
+  if ('update' in statement)
+    return dynset(family, DYNSET_UPDATE, statement.update, statement, statement.timeoutSeconds);
+  if ('delete' in statement) return dynset(family, DYNSET_DELETE, statement.delete, statement, 0);
   if ('counter' in statement) return [expression('counter')];
   return [expression('immediate', [1, u32(VERDICT_REGISTER)], [2, [[nft.NFTA_DATA_VERDICT, verdictOf(statement)]]])];
 }
@@ -155,7 +158,7 @@ function interfaceName(value: string | number): Uint8Array {
   const name = String(value);
   const isPrefix = name.endsWith('*');
   const bytes = new TextEncoder().encode(isPrefix ? name.slice(0, -1) : name);
-  if (bytes.length === 0 || bytes.length >= INTERFACE_NAME_BYTES)
+  if ((isPrefix && bytes.length === 0) || bytes.length >= INTERFACE_NAME_BYTES)
     throw invalid(`the interface name ${JSON.stringify(name)}`);
   if (isPrefix) return bytes;
   const padded = new Uint8Array(INTERFACE_NAME_BYTES);
@@ -186,17 +189,23 @@ function reject(family: NftFamily, how: 'tcp reset' | 'port unreachable'): Expre
   return expression('reject', [1, u32(REJECT_ICMP_UNREACHABLE)], [2, Uint8Array.of(PORT_UNREACHABLE[family])]);
 }
 
-function updateExpressions(family: NftFamily, statement: Extract<NftStatement, { update: string }>): Expression[] {
-  const key = loadAll(family, statement.key, 0);
-  const data = statement.data && loadAll(family, statement.data, key.next);
-  const milliseconds = new Uint8Array(8);
-  new DataView(milliseconds.buffer).setBigUint64(0, BigInt(Math.round(statement.timeoutSeconds * 1000)));
+function dynset(
+  family: NftFamily,
+  operation: number,
+  set: string,
+  element: { readonly key: readonly NftExpression[]; readonly data?: readonly NftExpression[] },
+  timeoutSeconds: number,
+): Expression[] {
+  const key = loadAll(family, element.key, 0);
+  const data = element.data && loadAll(family, element.data, key.next);
   const attributes: ExpressionAttribute[] = [
-    [1, text(statement.update)],
-    [3, u32(DYNSET_UPDATE)],
+    [1, text(set)],
+    [3, u32(operation)],
     [4, u32(slot(0))],
   ];
   if (data !== undefined) attributes.push([5, u32(slot(key.next))]);
+  const milliseconds = new Uint8Array(8);
+  new DataView(milliseconds.buffer).setBigUint64(0, BigInt(Math.round(timeoutSeconds * 1000)));
   attributes.push([6, milliseconds]);
   return [...key.expressions, ...(data?.expressions ?? []), expression('dynset', ...attributes)];
 }

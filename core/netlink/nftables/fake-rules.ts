@@ -45,8 +45,9 @@ function setUse(statement: NftStatement): SetUse | undefined {
   if ('priority' in statement && typeof statement.priority !== 'number') {
     return { name: statement.priority.map, key: statement.priority.key, wants: 'marks' };
   }
-  if ('update' in statement) {
-    const { update: name, key, data } = statement;
+  if ('update' in statement || 'delete' in statement) {
+    const { key, data } = statement;
+    const name = 'update' in statement ? statement.update : statement.delete;
     return { name, key, wants: 'updates', ...(data !== undefined && { data }) };
   }
   return undefined;

@@ -226,8 +226,8 @@ function addsWays(step: NftOperation): boolean {
   return step.do === 'add rule' || (step.do === 'add elements' && step.set.data === 'verdict');
 }
 
-function infoOf({ family, name, comment, owner }: FakeTable): NftTableInfo {
-  return { family, name, comment, owner, owned: owner !== 0 };
+function infoOf({ family, name, comment, owner, persists }: FakeTable): NftTableInfo {
+  return { family, name, comment, owner, owned: persists };
 }
 
 function contentOf({ family, name, comment, sets, chains }: FakeTable): NftTable {

@@ -15,7 +15,8 @@ export function parseTable(family: NftFamily, bytes: Uint8Array): NftTableInfo {
   return {
     family,
     name: text(attributes, nft.NFTA_TABLE_NAME),
-    owned: (flags & nft.NFT_TABLE_F_OWNER) !== 0,
+    // The kernel takes the owner flag away when the owner ends, and leaves the one that kept the table.
+    owned: (flags & (nft.NFT_TABLE_F_OWNER | nft.NFT_TABLE_F_PERSIST)) !== 0,
     owner: u32(attributes, nft.NFTA_TABLE_OWNER),
     comment: userdata === undefined ? '' : userdataComment(nft.UDATA_TABLE_COMMENT, userdata),
     ...((flags & nft.NFT_TABLE_F_DORMANT) !== 0 && { dormant: true }),

@@ -49,6 +49,7 @@ function fieldsOf(statement: NftStatement): readonly NftExpression[] {
   if ('dnat' in statement) return statement.dnat.key;
   if ('priority' in statement) return typeof statement.priority === 'number' ? [] : statement.priority.key;
   if ('update' in statement) return [...statement.key, ...(statement.data ?? [])];
+  if ('delete' in statement) return [...statement.key, ...(statement.data ?? [])];
   return 'in' in statement ? statement.key : [];
 }
 
@@ -73,7 +74,11 @@ function printStatement(family: NftFamily, statement: NftStatement, th: string):
   if ('masquerade' in statement) return `masquerade ${statement.masquerade}`;
   // A bare reject is the port unreachable of the table's family.
   if ('reject' in statement) return statement.reject === 'tcp reset' ? 'reject with tcp reset' : 'reject';
-  if ('update' in statement) return printUpdate(statement, th);
+  if ('update' in statement) {
+    const timeout = ` timeout ${printDuration(statement.timeoutSeconds)}`;
+    return printDynamic('update', statement.update, { ...statement, timeout }, th);
+  }
+  if ('delete' in statement) return printDynamic('delete', statement.delete, statement, th);
   if ('counter' in statement) return 'counter packets 0 bytes 0';
   return 'chain' in statement ? `${statement.verdict} ${statement.chain}` : statement.verdict;
 }
@@ -108,8 +113,12 @@ function printLookup({ map, key }: NftLookup, th: string): string {
   return `${printExpressions(key, th)} map @${map}`;
 }
 
-function printUpdate(statement: Extract<NftStatement, { update: string }>, th: string): string {
-  const data = statement.data === undefined ? '' : ` : ${printExpressions(statement.data, th)}`;
-  const key = printExpressions(statement.key, th);
-  return `update @${statement.update} { ${key} timeout ${printDuration(statement.timeoutSeconds)}${data} }`;
+function printDynamic(
+  verb: 'update' | 'delete',
+  set: string,
+  { key, data, timeout = '' }: { key: readonly NftExpression[]; data?: readonly NftExpression[]; timeout?: string },
+  th: string,
+): string {
+  const held = data === undefined ? '' : ` : ${printExpressions(data, th)}`;
+  return `${verb} @${set} { ${printExpressions(key, th)}${timeout}${held} }`;
 }

@@ -219,7 +219,7 @@ const TWO = [port(), port({ key: 'default/api/TCP', clusterIP: '10.96.0.11', clu
 
 render('the whole state is shown in byte order of the keys', () => {
   const plugin = dryRunPlugin(() => assert.unreachable());
-  assert.is(plugin.render!([change({ full: true, upsert: TWO })], {}), STATE);
+  assert.is(plugin.render!([change({ full: true, upsert: TWO })], {}, { nftables: String }), STATE);
 });
 
 render('what is committed can be shown at any time in the same form', async () => {

@@ -33,7 +33,13 @@ export function fakeHost(program: Program, rest: Partial<Host> = {}): FakeHost {
       return { status: 0, stdout: '', stderr: '', timedOut: false, ...result };
     },
     sysctl: { read: () => '0', ensure() {} },
-    netlink: { ipset: () => sets, nftablesGeneration: () => 1 },
+    netlink: {
+      ipset: () => sets,
+      nftablesGeneration: () => 1,
+      nftables() {
+        throw new Error('the iptables backend does not speak nf_tables');
+      },
+    },
     clock: {
       now: () => now,
       after(milliseconds, callback) {

@@ -184,7 +184,7 @@ test('an owned table can be changed by its owner alone, and taken over when that
   assert.is((await fault(commit(other, { do: 'add table', owned: true }))).errno, 'EPERM');
   assert.equal(await other.tables('ip'), [{ family: 'ip', name: 't', owned: true, owner: one.port, comment: 'ours' }]);
   one.close();
-  assert.equal(await other.tables('ip'), [{ family: 'ip', name: 't', owned: false, owner: 0, comment: 'ours' }]);
+  assert.equal(await other.tables('ip'), [{ family: 'ip', name: 't', owned: true, owner: 0, comment: 'ours' }]);
   const missing = { do: 'delete chain', chain: 'no such' } as const;
   assert.is((await fault(commit(other, { do: 'add table', owned: true }, missing))).errno, 'ENOENT');
   assert.is((await other.tables('ip'))[0]?.owner, 0);

@@ -1,0 +1,18 @@
+/** The nftables backend. How its data plane works and how to look at it: README.md beside this file. */
+import type { BackendPlugin } from '../../core/backend.ts';
+import { createBackend } from './backend.ts';
+import { parseOptions } from './options.ts';
+import { probe } from './probe.ts';
+import { render } from './render.ts';
+
+const plugin: BackendPlugin = {
+  name: 'nftables',
+  apiVersion: 1,
+  summary: 'maps in nf_tables, written over netlink; cost per change does not grow; IPv4 and IPv6',
+  async create(host, rawOptions) {
+    return createBackend(host, await probe(host, parseOptions(rawOptions)));
+  },
+  render,
+};
+
+export default plugin;

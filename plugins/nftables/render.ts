@@ -1,0 +1,20 @@
+/** What a first sync makes of an empty host, as `nft list ruleset` prints it; pure. */
+import type { Change, Printers } from '../../core/backend.ts';
+import { parseOptions } from './options.ts';
+import { createPlanner } from './plan.ts';
+import { tableOf } from './table.ts';
+
+export function render(
+  changes: readonly Change[],
+  rawOptions: Readonly<Record<string, unknown>>,
+  { nftables }: Printers,
+): string {
+  const options = parseOptions(rawOptions);
+  return changes
+    .map((change) => {
+      const planner = createPlanner({ family: change.family, comments: options.comments === 'on' });
+      planner.adopt(change, undefined);
+      return nftables(tableOf(planner));
+    })
+    .join('\n');
+}
