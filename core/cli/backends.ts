@@ -10,6 +10,8 @@ interface BuiltIn {
   /** The plugin's own, repeated for --help, which loads no plugin. */
   readonly summary: string;
   readonly load: () => Promise<{ readonly default: BackendPlugin }>;
+  /** Absent: it programs the host, so that what it left must go when another one takes over. */
+  readonly leavesHostAlone?: true;
   /** Options that flags of the core stand for; --backend-option goes before them. */
   readonly options?: (settings: Settings) => Readonly<Record<string, unknown>>;
 }
@@ -30,6 +32,7 @@ export const BUILT_IN: readonly BuiltIn[] = [
     name: 'dry-run',
     summary: 'changes nothing; prints what would be served',
     load: () => import('../../plugins/dry-run/index.ts'),
+    leavesHostAlone: true,
   },
 ];
 

@@ -19,6 +19,7 @@ import type { Log } from '../observe/log.ts';
 import { manifestSource } from '../source/manifests/source.ts';
 import { type Sync, startSync } from '../sync/start.ts';
 import { chooseBackend } from './backends.ts';
+import { cleanUpOthers } from './cleanup.ts';
 import type { Run } from './main.ts';
 import { VERSION } from './version.ts';
 
@@ -63,7 +64,7 @@ export async function daemon({ settings, log }: Run, choose = chooseBackend): Pr
     });
     const settingsNow = { ...node, tcpBeLiberal: beLiberal(host.sysctl, node.tcpBeLiberal) };
     const backend = await plugin.create(host, options);
-    const ready = readiness(log, plugin.name);
+    const ready = readiness(log, plugin.name, () => void cleanUpOthers(plugin.name, log));
     try {
       sync = await startSync({
         source,
@@ -94,6 +95,7 @@ export async function daemon({ settings, log }: Run, choose = chooseBackend): Pr
     return 0;
   } finally {
     addresses.stop();
+    host.close();
     await source.stop();
     shutdown.release();
   }
@@ -163,7 +165,7 @@ interface Readiness {
 }
 
 /** Says Ready once, after the first successful sync of every family. */
-function readiness(log: Log, backend: string): Readiness {
+function readiness(log: Log, backend: string, onReady: () => void): Readiness {
   const counts = new Map<IPFamily, number>();
   let expected: readonly IPFamily[] | undefined;
   let said = false;
@@ -176,6 +178,7 @@ function readiness(log: Log, backend: string): Readiness {
       families: expected.join(','),
       servicePorts: Object.fromEntries(expected.map((family) => [family, counts.get(family)])),
     });
+    onReady();
   };
   return {
     synced({ family, servicePorts }) {

@@ -20,14 +20,21 @@ export interface HostOptions {
   readonly requestFullSync: (reason: string) => void;
 }
 
-export function createHost({ log, signal, requestFullSync }: HostOptions): Host {
+export interface OpenHost extends Host {
+  /** Closes the kernel interfaces that were opened; what they owned stays, without an owner. */
+  close(): void;
+}
+
+export function createHost({ log, signal, requestFullSync }: HostOptions): OpenHost {
+  const netlink = createNetlink();
   return {
     log,
     exec,
     sysctl: createSysctl(),
-    netlink: createNetlink(),
+    netlink,
     clock: systemClock,
     signal,
     requestFullSync,
+    close: () => netlink.close(),
   };
 }

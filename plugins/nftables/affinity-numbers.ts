@@ -38,16 +38,15 @@ export function createAffinityNumbers(): AffinityNumbers {
       taken.add(id / 2 ** HANDLE_BITS);
       const had = before?.handles ?? new Map<string, number>();
       const handles = new Map<string, number>();
-      const fresh: string[] = [];
+      const fresh = new Set<string>();
       for (const endpoint of endpoints) {
         const name = slotKey(endpoint);
         const handle = had.get(name);
         if (handle !== undefined) handles.set(name, handle);
-        else if (!fresh.includes(name)) fresh.push(name);
+        else fresh.add(name);
       }
       const used = new Set([...had.values(), ...handles.values()].map((handle) => handle - id));
-      const highest = Math.max(0, ...used);
-      let next = highest;
+      let next = before?.last ?? 0;
       for (const name of fresh) {
         if (used.size >= MAX_AFFINITY_HANDLES) break;
         do next = next >= MAX_AFFINITY_HANDLES ? 1 : next + 1;
@@ -55,7 +54,7 @@ export function createAffinityNumbers(): AffinityNumbers {
         used.add(next);
         handles.set(name, id + next);
       }
-      return same(had, handles) && before !== undefined ? before : { id, handles };
+      return same(had, handles) && before !== undefined ? before : { id, handles, last: next };
     },
     release({ id }) {
       taken.delete(id / 2 ** HANDLE_BITS);

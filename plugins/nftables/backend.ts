@@ -41,6 +41,8 @@ interface FamilyState {
   replace: boolean;
   /** Our netlink port as the table's owner shows it; 0 = not owned by us. */
   port: number;
+  /** The generation of nf_tables up to which nobody else can have changed this table; unused while it is owned. */
+  intactAt: number | undefined;
   /** An upstream kube-proxy's table was looked for. */
   alone: boolean;
 }
@@ -62,12 +64,10 @@ export function createBackend(
       trusted: false,
       replace: false,
       port: 0,
+      intactAt: undefined,
       alone: false,
     });
   }
-  /** The generation of nf_tables after our last commit, while nobody else has committed in between. */
-  let generation: number | undefined;
-
   function stateOf(family: IPFamily): FamilyState {
     const state = states.get(family);
     if (state === undefined) throw new Error(`the nftables backend does not serve ${family} on this host`);
@@ -82,7 +82,9 @@ export function createBackend(
     sent.bytes += done.bytes;
     if (before === undefined) return;
     const after = host.netlink.nftablesGeneration();
-    generation = generation === before && after === (before + 1) >>> 0 ? after : undefined;
+    // Only our own commit lies between the two, of whichever family.
+    if (after !== (before + 1) >>> 0) return;
+    for (const each of states.values()) if (each.intactAt === before) each.intactAt = after;
   }
 
   async function commitSteps(state: FamilyState, { before, change, after }: Steps, sent: Sent): Promise<void> {
@@ -171,9 +173,7 @@ export function createBackend(
       if (info.owner !== state.port) return 'the table has another owner';
       return undefined;
     }
-    return generation !== undefined && generation === host.netlink.nftablesGeneration()
-      ? undefined
-      : 'somebody has changed nf_tables';
+    return state.intactAt === host.netlink.nftablesGeneration() ? undefined : 'somebody has changed nf_tables';
   }
 
   async function check(family: IPFamily): ReturnType<SelfChecking['check']> {
@@ -187,6 +187,7 @@ export function createBackend(
 
   async function firstDifference(state: FamilyState): Promise<string | undefined> {
     const { layout } = state.planner;
+    // What is committed from here on counts as not looked at.
     const before = host.netlink.nftablesGeneration();
     const info = await tableInfo(state);
     if (info?.dormant) return 'the table is dormant';
@@ -198,7 +199,7 @@ export function createBackend(
     const { before: first, change, after } = await repairSteps(content, mirror, state.planner, nftables);
     const [operation] = [...first, ...change, ...after];
     if (operation === undefined) {
-      if (host.netlink.nftablesGeneration() === before) generation = before;
+      state.intactAt = before;
       return undefined;
     }
     return distrust(state, `to be done: ${operation.do} ${nameOf(operation)}`.trimEnd());

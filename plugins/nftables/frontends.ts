@@ -39,6 +39,8 @@ export interface Affinity {
   readonly id: number;
   /** "ip port" → handle. */
   readonly handles: ReadonlyMap<string, number>;
+  /** The endpoint number that was given last. */
+  readonly last: number;
 }
 
 /** A service port as it is programmed. */

@@ -83,7 +83,10 @@ export function seedOf(mirror: Mirror): Seed {
     affinity(frontend): Affinity | undefined {
       const id = mirror.get('affinity-services')?.get(frontend) ?? mirror.get('affinity-nodeports')?.get(frontend);
       if (id === undefined) return undefined;
-      return { id: Number(id), handles: handles.get(Number(id)) ?? new Map() };
+      const own = handles.get(Number(id)) ?? new Map<string, number>();
+      let last = 0;
+      for (const handle of own.values()) last = Math.max(last, handle - Number(id));
+      return { id: Number(id), handles: own, last };
     },
     highestAffinityId,
   };

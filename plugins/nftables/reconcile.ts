@@ -134,15 +134,27 @@ export function planSteps(plan: Plan, layout: Layout): Steps {
     before: [...plan.newChains.flatMap(addChain), ...plan.newVerdicts.map(verdictOperation('add elements'))],
     change: [
       ...plan.changedChains.flatMap(rewriteChain),
-      ...elementOperations('delete elements', plan.deletes, layout),
+      ...elementOperations('delete elements', without(plan.deletes, 'hairpin'), layout),
       ...elementOperations('add elements', plan.adds, layout),
     ],
     after: [
+      // A packet that was sent back to its sender a moment ago has yet to be masqueraded.
+      ...elementOperations('delete elements', only(plan.deletes, 'hairpin'), layout),
       ...plan.oldVerdicts.map(verdictOperation('delete elements')),
       ...plan.oldChains.map((chain): NftOperation => ({ do: 'flush chain', chain })),
       ...plan.oldChains.map((chain): NftOperation => ({ do: 'delete chain', chain })),
     ],
   };
+}
+
+type Elements = ReadonlyMap<SetName, readonly NftElement[]>;
+
+function without(elements: Elements, name: SetName): Elements {
+  return new Map([...elements].filter(([set]) => set !== name));
+}
+
+function only(elements: Elements, name: SetName): Elements {
+  return new Map([...elements].filter(([set]) => set === name));
 }
 
 /** A table with sets and chains but without elements and hooks. */
@@ -161,7 +173,7 @@ export function addHooks(planner: Planner): readonly NftOperation[] {
 
 export function elementOperations(
   what: 'add elements' | 'delete elements',
-  elements: ReadonlyMap<SetName, readonly NftElement[]>,
+  elements: Elements,
   layout: Layout,
 ): NftOperation[] {
   return [...elements].map(([set, list]) => ({ do: what, set: layout.sets[set], elements: list }));

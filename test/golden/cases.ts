@@ -2,7 +2,13 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Change } from '../../core/backend.ts';
+import { backendNames } from '../../core/cli/backends.ts';
 import { main } from '../../core/cli/main.ts';
+import { changes } from '../../core/cli/render.ts';
+import { parseCommandLine } from '../../core/config/command-line.ts';
+import { checkSettings } from '../../core/config/settings.ts';
+import { readManifests } from '../../core/source/manifests/read-manifests.ts';
 
 const FOLDER = dirname(fileURLToPath(import.meta.url));
 
@@ -19,15 +25,26 @@ export function goldenCases(): GoldenCase[] {
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
+function argvOf({ folder }: GoldenCase, backend: string, more: readonly string[]): readonly string[] {
+  const flags = JSON.parse(readFileSync(join(folder, 'flags.json'), 'utf8')) as string[];
+  const own = backend === 'iptables' ? flags : withoutOptions(flags);
+  return ['render', '--backend', backend, '--manifests', join(folder, 'objects.yaml'), ...own, ...more];
+}
+
+/** The first sync of the case, one full change for each family: what `kube-proxy render` gives to the backend. */
+export async function changesOf(golden: GoldenCase, backend: string): Promise<readonly Change[]> {
+  const { settings, faults } = checkSettings(parseCommandLine(argvOf(golden, backend, [])), backendNames());
+  if (settings === undefined || faults.length > 0) throw new Error(JSON.stringify(faults));
+  return changes(await readManifests(settings.manifests), settings);
+}
+
 /** What `kube-proxy render` prints for the case; throws what it says on stderr if that is anything. */
 export async function renderCase(
-  { folder }: GoldenCase,
+  golden: GoldenCase,
   backend: string,
   more: readonly string[] = [],
 ): Promise<string> {
-  const flags = JSON.parse(readFileSync(join(folder, 'flags.json'), 'utf8')) as string[];
-  const own = backend === 'iptables' ? flags : withoutOptions(flags);
-  const argv = ['render', '--backend', backend, '--manifests', join(folder, 'objects.yaml'), ...own, ...more];
+  const argv = argvOf(golden, backend, more);
   let stdout = '';
   let stderr = '';
   const status = await main(argv, {

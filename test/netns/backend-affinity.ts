@@ -143,10 +143,14 @@ export function lastingAffinityTests(test: Test, plane: DataPlane): void {
         }),
       ),
     ];
+    // A port of its own for each flow, because conntrack remembers a flow that used one by chance before.
+    let sourcePort = 20_000;
     const askUDP = async (world: World, family: IPFamily): Promise<string[]> => {
+      sourcePort++;
       const requests = world.clientIPs[family].map((sourceIP) => ({
         protocol: 'UDP' as const,
         sourceIP,
+        sourcePort,
         destinationIP: BOTH[family],
         destinationPort: 53,
         timeoutMs: 1500,

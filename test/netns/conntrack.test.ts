@@ -15,13 +15,14 @@ import {
 import type { Proxy } from '../conformance/proxy.ts';
 import { answerer, BOTH, type DataPlane, flagsOf, play, serviceOf } from './backend-scene.ts';
 import type { Entry } from './conntrack-list.ts';
+import { nftablesPlane } from './backend-nftables.ts';
 import { iptablesPlane } from './iptables-scene.ts';
 import { isolateTests } from './isolated.ts';
 import type { HeldFlow, World } from './world.ts';
 import type { Pod } from './world-topology.ts';
 
 await isolateTests();
-const PLANES: readonly DataPlane[] = [iptablesPlane('nft'), iptablesPlane('legacy')];
+const PLANES: readonly DataPlane[] = [nftablesPlane(), iptablesPlane('nft'), iptablesPlane('legacy')];
 const FAMILIES = ['IPv4', 'IPv6'] as const;
 const EXTERNAL: Readonly<Record<IPFamily, string>> = { IPv4: '203.0.113.5', IPv6: '2001:db8:113::5' };
 const NODE_PORT = 30053;

@@ -2,6 +2,7 @@
  * What a table says, apart from what is free: the order of a frontend's endpoints, and the numbers of session affinity.
  * Two tables with the same meaning treat every packet alike. Throws where a table contradicts itself.
  */
+import { createHash } from 'node:crypto';
 import type { NftElement, NftTable } from '../../../core/backend.ts';
 import {
   AFFINITY_ID_MASK,
@@ -111,11 +112,18 @@ function affinityNames(table: NftTable): { id: (id: number) => string; handle: (
   const timeouts = rowsOf(table, 'affinity-timeouts');
   for (const [id, seconds] of timeouts) note(Number(id), seconds);
   for (const id of parts.keys()) if (!timeouts.has(String(id))) throw new Error(`id ${id} has no timeout`);
-  const id = (number: number): string => `<${(parts.get(number) ?? ['unknown']).sort().join(', ')}>`;
+  const known = new Map([...parts].map(([number, list]) => [number, nameOf(list.sort())] as const));
+  const id = (number: number): string => `<${known.get(number) ?? 'unknown'}>`;
   return {
     id,
     handle: (number) => `${id((number & AFFINITY_ID_MASK) >>> 0)} ${handles.get(number) ?? 'unknown'}`,
   };
+}
+
+/** The list itself where it is short enough to be read. */
+function nameOf(parts: readonly string[]): string {
+  const text = parts.join(', ');
+  return text.length < 400 ? text : createHash('sha256').update(text).digest('hex');
 }
 
 export function meaningOf(table: NftTable): Meaning {
