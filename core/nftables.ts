@@ -212,7 +212,11 @@ export interface Nftables {
   tables(family: NftFamily): Promise<readonly NftTableInfo[]>;
   /** Undefined if there is no such table. Consistent: read again while others commit. */
   read(family: NftFamily, table: string): Promise<NftTableContent | undefined>;
-  /** Every element of a set of ours, in no order, in slices that leave the event loop free between them. */
+  /**
+   * Every element of a set of ours, in no order, in slices that leave the event loop free between them. While the
+   * kernel rearranges a set that was just filled, some come twice and as many not at all: list again then. The time
+   * grows with the square of their number: 0.2 s for 110,000, 38 s for 1,100,000.
+   */
   elements(
     family: NftFamily,
     table: string,

@@ -23,7 +23,7 @@ export function parseOptions(raw: Readonly<Record<string, unknown>>): IptablesOp
   const faults: string[] = [];
   const options: Record<string, unknown> = { ...DEFAULTS };
   for (const [name, value] of Object.entries(raw)) {
-    const choices = CHOICES[name];
+    const choices = Object.hasOwn(CHOICES, name) ? CHOICES[name] : undefined;
     if (choices !== undefined) {
       if (typeof value === 'string' && choices.includes(value)) options[name] = value;
       else faults.push(`${name}: ${JSON.stringify(value)} is not one of ${choices.join(', ')}`);

@@ -19,6 +19,9 @@ export type Mirror = ReadonlyMap<SetName, Map<string, string>>;
  */
 export const MOST_LISTED = 250_000;
 
+const MOST_TRIES = 20;
+const RETRY_MS = 25;
+
 /** `expected`: about how many elements each set has. */
 export async function readMirror(
   nftables: Nftables,
@@ -29,13 +32,32 @@ export async function readMirror(
   const mirror = new Map<SetName, Map<string, string>>();
   for (const name of SET_NAMES) {
     if (name === 'affinity' || (expected.get(name) ?? 0) > MOST_LISTED) continue;
-    const elements = new Map<string, string>();
-    await nftables.elements(layout.table, table, layout.sets[name], (element) => {
-      elements.set(keyText(element), dataText(element));
-    });
+    const elements = await readSet(nftables, layout.table, table, layout.sets[name]);
     mirror.set(name, elements);
   }
   return mirror;
+}
+
+/**
+ * While a set that was just filled is being rearranged, a listing repeats some elements and lacks as many others. It
+ * always has as many as there are, so that one without repetitions is whole.
+ */
+async function readSet(
+  nftables: Nftables,
+  family: NftFamily,
+  table: string,
+  set: NftSet,
+): Promise<Map<string, string>> {
+  for (let tries = 1; ; tries++) {
+    const elements = new Map<string, string>();
+    let listed = 0;
+    await nftables.elements(family, table, set, (element) => {
+      listed++;
+      elements.set(keyText(element), dataText(element));
+    });
+    if (elements.size === listed || tries === MOST_TRIES) return elements;
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
 }
 
 export function keyText({ key, keyEnd }: NftElement): string {

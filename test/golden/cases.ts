@@ -39,11 +39,7 @@ export async function changesOf(golden: GoldenCase, backend: string): Promise<re
 }
 
 /** What `kube-proxy render` prints for the case; throws what it says on stderr if that is anything. */
-export async function renderCase(
-  golden: GoldenCase,
-  backend: string,
-  more: readonly string[] = [],
-): Promise<string> {
+export async function renderCase(golden: GoldenCase, backend: string, more: readonly string[] = []): Promise<string> {
   const argv = argvOf(golden, backend, more);
   let stdout = '';
   let stderr = '';

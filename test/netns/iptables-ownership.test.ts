@@ -49,10 +49,12 @@ for (const variant of VARIANTS) {
     ['the chain of one Service is emptied', [`-t nat -F KUBE-SVC-${hash16('default/webtcp')}`]],
     ['a rule is put into a chain of ours', ['-I KUBE-FORWARD -j DROP']],
   ];
-  for (const [title, commands] of vandalism) {
+  for (const [index, [title, commands]] of vandalism.entries()) {
+    // The first with the usual pause between two looks, which is 5 s.
+    const pause = index === 0 ? [] : ['--iptables-sync-period', '1s'];
     test(`${variant}: ${title}: noticed and repaired within seconds`, async () => {
       const prepare = (world: World) => foreignRules(world, variant);
-      await play({ flags, objects: webObjects, prepare }, async ({ world, proxy }) => {
+      await play({ flags: [...flags, ...pause], objects: webObjects, prepare }, async ({ world, proxy }) => {
         const before = (await save(world, variant)).split('\n').filter((line) => line.includes('KUBE-'));
         const from = proxy.lines.length;
         for (const command of commands) await iptables(world, variant, command);

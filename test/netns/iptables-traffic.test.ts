@@ -3,7 +3,7 @@ import { suite } from 'uvu';
 import { affinityTests } from './backend-affinity.ts';
 import { changeTests } from './backend-changes.ts';
 import { guardTests } from './backend-guards.ts';
-import { hairpinTest, trafficTests } from './backend-traffic.ts';
+import { hairpinTest, namelessHairpinTest, trafficTests } from './backend-traffic.ts';
 import { iptablesPlane, VARIANTS } from './iptables-scene.ts';
 import { isolateTests } from './isolated.ts';
 
@@ -15,6 +15,7 @@ for (const variant of VARIANTS) {
   for (const hairpin of ['bpf', 'rules']) {
     hairpinTest(test, iptablesPlane(variant, `hairpin=${hairpin}`), ` by ${hairpin}`);
   }
+  namelessHairpinTest(test, plane);
   guardTests(test, plane);
   affinityTests(test, plane);
   changeTests(test, plane);

@@ -6,7 +6,7 @@ import { changeTests, flipTests } from './backend-changes.ts';
 import { guardTests } from './backend-guards.ts';
 import { nftablesPlane } from './backend-nftables.ts';
 import { oddServicesTest } from './backend-odd-services.ts';
-import { hairpinTest, trafficTests } from './backend-traffic.ts';
+import { hairpinTest, namelessHairpinTest, trafficTests } from './backend-traffic.ts';
 import { isolateTests } from './isolated.ts';
 
 await isolateTests(['nftables']);
@@ -14,6 +14,7 @@ const test = suite('nftables traffic');
 const plane = nftablesPlane();
 trafficTests(test, plane);
 hairpinTest(test, plane);
+namelessHairpinTest(test, plane);
 guardTests(test, plane);
 affinityTests(test, plane);
 lastingAffinityTests(test, plane);

@@ -156,7 +156,7 @@ test('the family of a translation is that of the table', () => {
 test('every statement and set shape of the contract has words', () => {
   for (const family of ['ip', 'ip6'] as const) {
     const text = printTable(shapes(family));
-    assert.not.match(text, /undefined|NaN|\[object|""/);
+    assert.not.match(text, /undefined|NaN|\[object|(?<!iifname )""/);
     const rules = shapes(family).chains.reduce((sum, { rules }) => sum + rules.length, 0);
     assert.is(text.match(/^\t\t(?!type |size |flags |comment |elements |\t)\S.*$/gm)?.length, rules);
   }

@@ -50,7 +50,9 @@ function look(packet: Packet, node: NodeView, table: NftTable): Said {
   let classes: SetName = 'services';
   let klass = find(classes, key);
   if (klass === GUARDED) {
-    const admitted = elementsOf(table, 'source-ranges').some((range) => within(table, range, [...key, packet.sourceIP]));
+    const admitted = elementsOf(table, 'source-ranges').some((range) =>
+      within(table, range, [...key, packet.sourceIP]),
+    );
     if (!admitted) return { ...PASS, action: 'drop' };
     classes = 'guarded-services';
     klass = find(classes, key);

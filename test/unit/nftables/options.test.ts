@@ -1,0 +1,26 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { parseOptions } from '../../../plugins/nftables/options.ts';
+
+const test = suite('nftables options');
+
+test('by default the kernel decides about ownership, and elements carry names', () => {
+  assert.equal(parseOptions({}), { ownership: 'auto', comments: 'on' });
+  assert.equal(parseOptions({ ownership: 'off', comments: 'off' }), { ownership: 'off', comments: 'off' });
+});
+
+test('one error names every fault', () => {
+  try {
+    parseOptions({ ownership: 'yes', comments: true, affinity: 'ipset', toString: 'on' });
+    assert.unreachable();
+  } catch (error) {
+    assert.is((error as { code?: string }).code, 'KP_BACKEND_OPTION');
+    const { message } = error as Error;
+    assert.match(message, /ownership: "yes" is not one of auto, on, off/);
+    assert.match(message, /comments: true is not one of on, off/);
+    assert.match(message, /affinity: unknown option; known are ownership, comments/);
+    assert.match(message, /toString: unknown option/);
+  }
+});
+
+test.run();
