@@ -10,6 +10,8 @@ interface BuiltIn {
   /** The plugin's own, repeated for --help, which loads no plugin. */
   readonly summary: string;
   readonly load: () => Promise<{ readonly default: BackendPlugin }>;
+  /** Options with which it need not find out what it does not need for cleaning up. */
+  readonly cleanupOptions?: Readonly<Record<string, unknown>>;
   /** Absent: it programs the host, so that what it left must go when another one takes over. */
   readonly leavesHostAlone?: true;
   /** Options that flags of the core stand for; --backend-option goes before them. */
@@ -22,6 +24,7 @@ export const BUILT_IN: readonly BuiltIn[] = [
     summary: 'DNAT rules written with iptables-restore; nft and legacy variants, IPv4 and IPv6',
     load: () => import('../../plugins/iptables/index.ts'),
     options: ({ masqueradeBit }) => ({ masqueradeBit }),
+    cleanupOptions: { affinity: 'recent', hairpin: 'rules' },
   },
   {
     name: 'nftables',

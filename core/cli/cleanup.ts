@@ -66,7 +66,7 @@ async function cleanUp(entry: (typeof BUILT_IN)[number], log: Log): Promise<Outc
   });
   try {
     const plugin = await loadBackend(entry);
-    const backend = await plugin.create(host, {});
+    const backend = await plugin.create(host, entry.cleanupOptions ?? {});
     try {
       await backend.cleanup();
     } finally {

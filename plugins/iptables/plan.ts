@@ -244,7 +244,10 @@ function createState(settings: PlanSettings) {
   function localAddresses(port: ServicePort): Set<string> {
     const addresses = new Set<string>();
     if (settings.hairpin === 'bpf') return addresses;
-    for (const endpoint of [...port.cluster, ...port.local]) if (endpoint.isLocal) addresses.add(endpoint.ip);
+    for (const { ip, isLocal, nodeName } of [...port.cluster, ...port.local]) {
+      // Without a node name in its slice nobody knows where an endpoint runs: it may be here.
+      if (isLocal || nodeName === '') addresses.add(ip);
+    }
     return addresses;
   }
 

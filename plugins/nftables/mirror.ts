@@ -2,7 +2,7 @@
  * What the kernel's table holds, as text that can be compared: read at the start, after a failure and when someone
  * else may have changed it, never for a change.
  */
-import type { Nftables, NftElement, NftSet, NftValue } from '../../core/backend.ts';
+import type { Nftables, NftElement, NftFamily, NftSet, NftValue } from '../../core/backend.ts';
 import type { Affinity, Slot } from './frontends.ts';
 import { type Layout, SET_NAMES, type SetName } from './layout.ts';
 import { dataText, type Seed } from './plan.ts';

@@ -78,7 +78,7 @@ export async function probe(host: Host, options: NftablesOptions): Promise<Backe
   if (families.length === 0) {
     throw Object.assign(
       new Error(`the nftables backend cannot work here: ${missing.join('; ')}; choose another backend (--backend)`),
-      { code: 'KP_BACKEND_FAILED' },
+      { code: 'KP_BACKEND_UNSUPPORTED' },
     );
   }
   for (const reason of missing) host.log.warn('One IP family cannot be served', { reason });

@@ -45,6 +45,16 @@ test('the handle of an endpoint that left is not given to the one that comes wit
   assert.is.not(after.handles.get('b 80'), before.handles.get('a 80'));
 });
 
+test('a handle is used again only after all others were', () => {
+  const numbers = createAffinityNumbers();
+  let now = numbers.assign(undefined, slots('a'), true)!;
+  const first = now.handles.get('a 80');
+  // The highest one goes, and another comes, in two changes.
+  now = numbers.assign(now, [], true)!;
+  now = numbers.assign(now, slots('b'), true)!;
+  assert.is.not(now.handles.get('b 80'), first);
+});
+
 test('a freed id comes back only after all others', () => {
   const numbers = createAffinityNumbers();
   const first = numbers.assign(undefined, slots('a'), true)!;
@@ -87,7 +97,7 @@ test('endpoints beyond the last handle have none, until others leave', () => {
 
 test('what was found in the kernel counts only if nobody has that id yet', () => {
   const numbers = createAffinityNumbers();
-  const found = { id: 5 * ID, handles: new Map([['a 80', 5 * ID + 7]]) };
+  const found = { id: 5 * ID, handles: new Map([['a 80', 5 * ID + 7]]), last: 7 };
   const one = numbers.assign(found, slots('a'), false)!;
   const other = numbers.assign(found, slots('a'), false)!;
   assert.is(one.id, 5 * ID);

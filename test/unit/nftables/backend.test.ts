@@ -126,9 +126,13 @@ for (const owned of [true, false]) {
   test(`owned ${owned}: a table of another layout, or without a set, is replaced in one commit`, async () => {
     for (const damage of ['comment', 'set'] as const) {
       const state = createFakeState();
-      const before = createFakeNftables(state);
-      await makeTable(before, TABLE, damage === 'set' ? TABLE_COMMENT : 'Kubernetes Services; layout 0', owned);
-      before.close();
+      const before = stage(settings, state);
+      if (damage === 'set') await makeTable(before.kernel, TABLE, TABLE_COMMENT, owned);
+      else {
+        await before.sync(full([WEB]));
+        Object.assign(state.tables.get(`ip ${TABLE}`)!, { comment: 'Kubernetes Services; layout 0' });
+      }
+      before.kernel.close();
       const one = stage(settings, state);
       await one.sync(full([WEB]));
       const replacing = one.kernel.commits.filter(({ operations }) => operations.length > 1);
@@ -283,6 +287,15 @@ test('without ownership, as long as nobody commits to nf_tables a check reads no
   await makeTable(other, 'other', '', false);
   assert.is(await looks(), 1);
   assert.is(await looks(), 0);
+});
+
+test('without ownership, a commit of our own does not hide what somebody else did before it', async () => {
+  const one = stage({ owned: false });
+  await one.sync(full([WEB]));
+  const vandal = createFakeNftables(one.kernel.state);
+  await vandal.commit({ family: 'ip', table: TABLE, operations: [{ do: 'flush chain', chain: 'services' }] });
+  await one.sync(partial([servicePort({ name: 'x', clusterIP: '10.96.0.77' })]));
+  assert.is((await one.backend.check('IPv4')).intact, false);
 });
 
 test('without ownership each family is looked at for itself', async () => {

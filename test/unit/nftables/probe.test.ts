@@ -78,7 +78,7 @@ test('with nothing to serve the error names what is missing and the remedy', asy
   const error = await failure(probe(host, OPTIONS));
   assert.match(error.message, /CONFIG_NFT_MASQ/);
   assert.match(error.message, /--backend/);
-  assert.match(error.code, /^KP_BACKEND_/);
+  assert.match(error.code ?? '', /^KP_BACKEND_/);
 });
 
 test('without the right to do it that is what the error says, not that features are missing', async () => {
