@@ -156,7 +156,7 @@ export function createBackend(
     }
     const mirror = await readMirror(nftables, planner.layout, TABLE, expectedSizes(change.upsert));
     planner.adopt(change, seedOf(mirror));
-    const steps = await repairSteps(content, mirror, planner, nftables);
+    const steps = await repairSteps(content, mirror, planner, nftables, 'refill');
     try {
       await commitSteps(state, steps, sent);
     } catch (error) {
@@ -195,8 +195,9 @@ export function createBackend(
     if (content === undefined) return distrust(state, 'the table is gone');
     const why = whyReplace(content, layout, nftables, owned);
     if (why !== undefined) return distrust(state, why);
-    const mirror: Mirror = await readMirror(nftables, layout, TABLE, new Map());
-    const { before: first, change, after } = await repairSteps(content, mirror, state.planner, nftables);
+    // A set too large to be listed every now and then is trusted.
+    const mirror: Mirror = await readMirror(nftables, layout, TABLE, state.planner.sizes());
+    const { before: first, change, after } = await repairSteps(content, mirror, state.planner, nftables, 'trust');
     const [operation] = [...first, ...change, ...after];
     if (operation === undefined) {
       state.intactAt = before;

@@ -55,7 +55,8 @@ async function readSet(
       listed++;
       elements.set(keyText(element), dataText(element));
     });
-    if (elements.size === listed || tries === MOST_TRIES) return elements;
+    if (elements.size === listed) return elements;
+    if (tries === MOST_TRIES) throw new Error(`set ${set.name} of table ${family} ${table} changes while it is listed`);
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
 }

@@ -56,6 +56,8 @@ export interface Planner {
   elements(portion: number): Generator<ReadonlyMap<SetName, readonly NftElement[]>>;
   /** Every chain that must exist, those that others lead to first, hooks last. */
   chains(): { readonly inner: readonly NftChain[]; readonly hooks: readonly NftChain[] };
+  /** Elements of each set. */
+  sizes(): ReadonlyMap<SetName, number>;
   totals(): Readonly<Record<string, number>>;
 }
 
@@ -259,6 +261,7 @@ export function createPlanner({ family, comments }: PlanSettings): Planner {
     },
 
     chains: () => chains.all(),
+    sizes: () => counts,
 
     totals: () => ({
       services: (counts.get('services') ?? 0) + (counts.get('nodeports') ?? 0),

@@ -36,12 +36,13 @@ export function whyReplace(
   return undefined;
 }
 
-/** What differs. `desired` elements come in portions, with a pause for others between. */
+/** What differs. Elements are compared in portions, with a pause for others between. `unread`: sets not in the mirror. */
 export async function repairSteps(
   content: NftTableContent,
   mirror: Mirror,
   planner: Planner,
   nftables: Nftables,
+  unread: 'refill' | 'trust',
 ): Promise<Steps> {
   const { layout } = planner;
   const before: NftOperation[] = [];
@@ -74,7 +75,7 @@ export async function repairSteps(
     }
   }
 
-  for (const set of SET_NAMES) {
+  for (const set of unread === 'refill' ? SET_NAMES : []) {
     if (set !== 'affinity' && !mirror.has(set)) change.push({ do: 'flush set', set: layout.sets[set] });
   }
   const left = new Map([...mirror].map(([set, elements]) => [set, new Set(elements.keys())]));
@@ -86,7 +87,7 @@ export async function repairSteps(
       const present = mirror.get(set);
       const unmatched = left.get(set);
       if (present === undefined || unmatched === undefined) {
-        change.push({ do: 'add elements', set: layout.sets[set], elements });
+        if (unread === 'refill') change.push({ do: 'add elements', set: layout.sets[set], elements });
         continue;
       }
       for (const element of elements) {

@@ -13,9 +13,9 @@ import {
   service,
 } from '../conformance/objects.ts';
 import type { Proxy } from '../conformance/proxy.ts';
+import { nftablesPlane } from './backend-nftables.ts';
 import { answerer, BOTH, type DataPlane, flagsOf, play, serviceOf } from './backend-scene.ts';
 import type { Entry } from './conntrack-list.ts';
-import { nftablesPlane } from './backend-nftables.ts';
 import { iptablesPlane } from './iptables-scene.ts';
 import { isolateTests } from './isolated.ts';
 import type { HeldFlow, World } from './world.ts';

@@ -5,6 +5,7 @@ import type { NftOperation } from '../../../core/backend.ts';
 import { createFakeNftables, createFakeState, type FakeNftables } from '../../../core/netlink/nftables/fake.ts';
 import { cleanup } from '../../../plugins/nftables/backend.ts';
 import { TABLE, TABLE_COMMENT, UPSTREAM_TABLE } from '../../../plugins/nftables/layout.ts';
+import { MOST_LISTED } from '../../../plugins/nftables/mirror.ts';
 import { view } from '../model/samples.ts';
 import { endpoints, full, many, NODE, NODE6, partial, remote, servicePort } from './samples.ts';
 import { fakeHost, type Stage, stage } from './stage.ts';
@@ -244,80 +245,52 @@ test('a table of an upstream kube-proxy that cannot be deleted is a warning, not
   assert.match(one.log.at('warn')[0]?.message ?? '', /upstream kube-proxy/);
 });
 
-test('with ownership a check notices the loss of it and of the table, and looks at nothing else', async () => {
-  const one = stage();
-  assert.is((await one.backend.check('IPv4')).intact, false, 'before the first sync');
+test('a table that cannot be mended is made anew by the next full sync', async () => {
+  const one = stage({ owned: false });
   await one.sync(full([WEB]));
-  assert.equal(await one.backend.check('IPv4'), { intact: true });
-  const table = one.kernel.state.tables.get(`ip ${TABLE}`)!;
-  table.owner = 0;
-  const lost = await one.backend.check('IPv4');
-  assert.match(lost.intact ? '' : lost.reason, /owner/);
+  const wanted = one.kernel.dump();
+  const vandal = createFakeNftables(one.kernel.state);
+  await vandal.commit({ family: 'ip', table: TABLE, operations: [{ do: 'flush chain', chain: 'services' }] });
+  one.kernel.failNext({ code: 'KP_NETLINK_REFUSED', errno: 'EBUSY', text: 'somebody refers to it' });
+  try {
+    await one.sync(full([WEB]));
+    assert.unreachable();
+  } catch (error) {
+    assert.match((error as Error).message, /EBUSY/);
+  }
   await one.sync(full([WEB]));
-  assert.equal(await one.backend.check('IPv4'), { intact: true });
-  one.kernel.state.tables.delete(`ip ${TABLE}`);
-  const gone = await one.backend.check('IPv4');
-  assert.match(gone.intact ? '' : gone.reason, /gone/);
-  await one.sync(full([WEB]));
-  assert.equal(await one.backend.check('IPv4'), { intact: true });
+  assert.is(one.kernel.commits.at(-1)!.operations[0]!.do, 'delete table');
+  assert.is(one.kernel.dump(), wanted);
+  const { operations } = await one.sync(full([WEB]));
+  assert.is(operations, 0, 'once');
 });
 
-test('without ownership, as long as nobody commits to nf_tables a check reads nothing', async () => {
-  const one = stage({ owned: false });
-  const other = createFakeNftables(one.kernel.state);
-  let reads = 0;
-  const nftables = one.host.netlink.nftables();
-  const { read } = one.kernel;
-  Object.assign(nftables, {
-    read(...args: Parameters<typeof read>) {
-      reads++;
-      return read(...args);
+test('a set too large to be listed is emptied and filled at once, and is then the same', async () => {
+  const state = createFakeState();
+  const one = stage({}, state);
+  const cluster = Array.from({ length: 11_000 }, (_, index) => remote(`10.${index >> 8}.${index & 255}.1`)[0]!);
+  const externalIPs = Array.from({ length: 24 }, (_, index) => `198.51.100.${index}`);
+  const large = servicePort({ name: 'large', clusterIP: '10.96.0.9', cluster, externalIPs });
+  await one.sync(full([WEB, large]));
+  const count = (kernel: FakeNftables) =>
+    [...kernel.table('ip', TABLE)!.sets.find(({ name }) => name === 'endpoints')!.elements].length;
+  const before = count(one.kernel);
+  assert.ok(before > MOST_LISTED);
+  one.kernel.close();
+  const two = stage({}, state);
+  const listed: string[] = [];
+  const { elements } = two.kernel;
+  Object.assign(two.host.netlink.nftables(), {
+    elements(...args: Parameters<typeof elements>) {
+      listed.push(args[2].name);
+      return elements(...args);
     },
   });
-  const looks = async (): Promise<number> => {
-    const before = reads;
-    assert.equal(await one.backend.check('IPv4'), { intact: true });
-    return reads - before;
-  };
-  await one.sync(full([WEB]));
-  await looks();
-  assert.is(await looks(), 0);
-  await one.sync(partial([servicePort({ name: 'x', clusterIP: '10.96.0.77' })]));
-  assert.is(await looks(), 0, 'what we commit ourselves is no reason to look');
-  await makeTable(other, 'other', '', false);
-  assert.is(await looks(), 1);
-  assert.is(await looks(), 0);
-});
-
-test('without ownership, a commit of our own does not hide what somebody else did before it', async () => {
-  const one = stage({ owned: false });
-  await one.sync(full([WEB]));
-  const vandal = createFakeNftables(one.kernel.state);
-  await vandal.commit({ family: 'ip', table: TABLE, operations: [{ do: 'flush chain', chain: 'services' }] });
-  await one.sync(partial([servicePort({ name: 'x', clusterIP: '10.96.0.77' })]));
-  assert.is((await one.backend.check('IPv4')).intact, false);
-});
-
-test('without ownership each family is looked at for itself', async () => {
-  const one = stage({ owned: false });
-  await one.sync(full([WEB]));
-  await one.sync(full([], NODE6, 'IPv6'));
-  one.kernel.state.tables.delete(`ip6 ${TABLE}`);
-  one.kernel.state.generation++;
-  assert.equal(await one.backend.check('IPv4'), { intact: true });
-  assert.is((await one.backend.check('IPv6')).intact, false);
-});
-
-test('a sync that somebody else made necessary says so and mends in one go', async () => {
-  const one = stage({ owned: false });
-  await one.sync(full([WEB]));
-  const dump = one.kernel.dump();
-  const vandal = createFakeNftables(one.kernel.state);
-  await vandal.commit({ family: 'ip', table: TABLE, operations: [{ do: 'flush chain', chain: 'services' }] });
-  const found = await one.backend.check('IPv4');
-  assert.match(found.intact ? '' : found.reason, /services/);
-  await one.sync(full([WEB]));
-  assert.is(one.kernel.dump(), dump);
+  await two.sync(full([WEB, { ...large, cluster: cluster.slice(1) }]));
+  assert.ok(listed.includes('services') && !listed.includes('endpoints'), listed.join());
+  const filling = two.kernel.commits.find(({ operations }) => operations.some((step) => step.do === 'flush set'))!;
+  assert.ok(filling.operations.some((step) => step.do === 'add elements' && step.set.name === 'endpoints'));
+  assert.is(count(two.kernel), before - 25);
 });
 
 test('kernel parameters are set only when they are needed, and loopback routing only behind its guard', async () => {

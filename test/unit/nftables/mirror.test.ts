@@ -1,8 +1,10 @@
 /** What is read back from the kernel, as keys, elements, and the order that a restart goes on with. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Nftables } from '../../../core/backend.ts';
+import { createFakeNftables } from '../../../core/netlink/nftables/fake.ts';
 import { layoutOf, type SetName } from '../../../plugins/nftables/layout.ts';
-import { elementOfKey, keyText, seedOf } from '../../../plugins/nftables/mirror.ts';
+import { elementOfKey, keyText, readMirror, seedOf } from '../../../plugins/nftables/mirror.ts';
 import { dataText } from '../../../plugins/nftables/plan.ts';
 
 const test = suite('nftables mirror');
@@ -28,6 +30,33 @@ test('data of any kind compares as text, the comment too', () => {
   const named = { key: [], data: [2], comment: 'default/web' };
   assert.is.not(dataText(named), dataText({ key: [], data: [2] }));
   assert.is(dataText({ key: [] }), '');
+});
+
+test('a listing that repeats elements, since the kernel was rearranging the set, is taken again', async () => {
+  const kernel = createFakeNftables();
+  const layout = layoutOf('IPv4');
+  const all = ['10.96.0.1', '10.96.0.2'].map((ip) => ({ key: [ip] }));
+  await kernel.commit({
+    family: 'ip',
+    table: 'x',
+    operations: [
+      { do: 'add table', owned: false },
+      ...Object.values(layout.sets).map((set) => ({ do: 'add set', set }) as const),
+      { do: 'add elements', set: layout.sets['cluster-ips'], elements: all },
+    ],
+  });
+  let faults = 2;
+  const moody: Nftables = {
+    ...kernel,
+    async elements(family, table, set, each) {
+      if (set.name !== 'cluster-ips' || faults-- <= 0) return kernel.elements(family, table, set, each);
+      each(all[0]!);
+      each(all[0]!);
+    },
+  };
+  const found = await readMirror(moody, layout, 'x', new Map());
+  assert.equal([...(found.get('cluster-ips') ?? []).keys()], ['10.96.0.1', '10.96.0.2']);
+  assert.is(faults, -1);
 });
 
 function mirror(rows: Readonly<Partial<Record<SetName, Readonly<Record<string, string>>>>>) {
