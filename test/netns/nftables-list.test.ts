@@ -10,9 +10,13 @@ import { fetchNftVersions, nftVersions } from '../../build/nft-versions.ts';
 import { openNftables } from '../../core/netlink/nftables/kernel.ts';
 import { printTable } from '../../core/netlink/nftables/text.ts';
 import type { NftFamily, NftTable } from '../../core/nftables.ts';
+import { createPlanner } from '../../plugins/nftables/plan.ts';
+import { tableOf } from '../../plugins/nftables/table.ts';
+import { changesOf, goldenCases } from '../golden/cases.ts';
 import { skip } from '../skip.ts';
 import { isolateTests } from './isolated.ts';
 import { operationsFor, shapes } from './nftables-shapes.ts';
+import { normalLines, normalTable } from './nftables-text.ts';
 
 // Inside there is no network.
 if (!insideIsolation()) fetchNftVersions();
@@ -72,13 +76,15 @@ async function write(table: NftTable, owned: boolean): Promise<void> {
   await nftables.commit({ family: table.family, table: table.name, operations: operationsFor(table, owned) });
 }
 
-test.before.each(async () => {
+async function clear(): Promise<void> {
   for (const family of FAMILIES) {
     for (const { name } of await nftables.tables(family)) {
       await nftables.commit({ family, table: name, operations: [{ do: 'delete table' }] });
     }
   }
-});
+}
+
+test.before.each(clear);
 
 for (const nftVersion of [installed, ...others]) {
   if (nftVersion === undefined) continue;
@@ -103,22 +109,23 @@ for (const nftVersion of [installed, ...others]) {
     for (const family of FAMILIES) {
       const table = shapes(family);
       await write(table, false);
-      assert.equal(normal(nft(command, 'list', 'table', family, table.name)), normal(printTable(table)));
+      assert.equal(normalLines(nft(command, 'list', 'table', family, table.name)), normalLines(printTable(table)));
     }
   });
-}
 
-/** Line by line; a set's elements each on a line, sorted; what versions say differently, in the words of 1.0.6. */
-function normal(text: string): string[] {
-  const lines = text
-    .replace(/\t# count \d+$/gm, '')
-    .replace(/0x50 \[invalid type\]/g, '80')
-    .replace(/hook output priority dstnat;/g, 'hook output priority -100;')
-    .replace(/hook input priority srcnat;/g, 'hook input priority 100;')
-    .split(/\n(?!\t\t\t +)/);
-  return lines.flatMap((line) => {
-    const [, list] = /elements = \{ (.*) \}$/s.exec(line) ?? [];
-    return list === undefined ? line : list.split(/,\s+/).sort();
+  test(`nft ${version} lists what the backend makes of Services of every kind`, async () => {
+    for (const golden of goldenCases()) {
+      for (const change of await changesOf(golden, 'nftables')) {
+        const planner = createPlanner({ family: change.family, comments: true });
+        planner.adopt(change, undefined);
+        const table = tableOf(planner);
+        await write(table, false);
+        const listed = nft(command, 'list', 'ruleset');
+        assert.equal(normalTable(listed), normalTable(printTable(table)), golden.name);
+        JSON.parse(nft(command, '-j', 'list', 'ruleset'));
+        await clear();
+      }
+    }
   });
 }
 

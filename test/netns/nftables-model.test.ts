@@ -34,6 +34,7 @@ import { elementsOf, listsOf, meaningOf, rowsOf } from '../unit/nftables/meaning
 import { createRandomModel, POOLS } from '../unit/nftables/random-model.ts';
 import { fakeLog } from '../unit/sync/fake-log.ts';
 import { isolateTests } from './isolated.ts';
+import { normalTable } from './nftables-text.ts';
 
 await isolateTests(['nftables']);
 const test = suite('nftables model in the kernel');
@@ -132,29 +133,6 @@ async function assertSame(running: Running, whole: Change, spare: boolean): Prom
   assert.equal(held.verdicts, meant.verdicts);
 }
 
-/** Line by line; a set's elements each on a line, sorted. */
-function normal(text: string): readonly string[] {
-  const lines = text
-    .replace(/\t# count \d+$/gm, '')
-    .replace(/^\tflags (owner|persist|owner,persist)$\n/gm, '')
-    .replace(/^(table .* \{).*$/gm, '$1')
-    .replace(/counter packets \d+ bytes \d+/g, 'counter packets 0 bytes 0')
-    .replace(/0x50 \[invalid type\]/g, '80')
-    .replace(/hook output priority dstnat;/g, 'hook output priority -100;')
-    .replace(/hook input priority srcnat;/g, 'hook input priority 100;')
-    .split(/\n(?!\t\t\t +)/);
-  const objects = lines.flatMap((line) => {
-    const [, list] = /elements = \{ (.*) \}$/s.exec(line) ?? [];
-    return list === undefined ? line : list.split(/,\s+/).sort();
-  });
-  // Sets and chains in any order: hooks come last when a table is made, and nft prints as the kernel keeps them.
-  return objects
-    .join('\n')
-    .split(/\n\n|\n(?=\t(?:map|set|chain) )/)
-    .map((block) => block.trimEnd().replace(/\n\}$/, ''))
-    .sort();
-}
-
 function list(family: 'ip' | 'ip6'): string {
   const { status, stdout, stderr } = spawnSync('nft', ['list', 'table', family, TABLE], { encoding: 'utf8' });
   assert.is(status, 0, stderr);
@@ -168,7 +146,7 @@ for (const golden of goldenCases()) {
       await running.backend.sync(change);
       const rendered = await renderCase(golden, 'nftables', ['--family', change.family]);
       const listed = list(change.family === 'IPv4' ? 'ip' : 'ip6');
-      assert.equal(normal(listed), normal(rendered), change.family);
+      assert.equal(normalTable(listed), normalTable(rendered), change.family);
       assert.equal(await running.backend.check(change.family), { intact: true });
     }
     running.end();
