@@ -16,14 +16,37 @@ export interface Excerpt {
 export interface BackendView {
   /** Debian packages with the programs that the backend, or a look at it, needs. */
   readonly packages: readonly string[];
-  /** Where a connection to this service port's cluster IP goes, and how many of those were translated. */
-  excerpt?(world: World, port: ServicePort): Promise<{ excerpts: readonly Excerpt[]; translated: number }>;
+  /** Where a connection to this service port's cluster IP goes, and how many were translated, if that is counted. */
+  excerpt?(world: World, port: ServicePort): Promise<{ excerpts: readonly Excerpt[]; translated?: number }>;
 }
 
 /** A backend that is not listed runs in the demo all the same, without an excerpt. */
 export const BACKEND_VIEWS: Readonly<Record<string, BackendView>> = {
   iptables: { packages: ['iptables'], excerpt: iptablesExcerpt },
+  nftables: { packages: ['nftables'], excerpt: nftablesExcerpt },
 };
+
+/** The elements of the service port's cluster IP, and the chain that its class leads to. */
+async function nftablesExcerpt(world: World, port: ServicePort) {
+  const destination = `${port.clusterIP} . ${port.protocol.toLowerCase()} . ${port.port} `;
+  const list = async (...what: readonly string[]): Promise<Excerpt> => {
+    const args = ['list', what[0] ?? '', 'ip', 'kube-services', what[1] ?? ''];
+    const { stdout } = await world.exec(NODE_NAME, 'nft', args);
+    return { command: `nft ${args.join(' ')}`, lines: stdout.split('\n') };
+  };
+  const elements = async (map: string): Promise<Excerpt> => {
+    const { command, lines } = await list('map', map);
+    const own = lines.map((line) => /\S.*/.exec(line.replace(/^\s*elements = \{/, ''))?.[0] ?? '');
+    return { command: `${command} | grep '${destination}'`, lines: own.filter((line) => line.startsWith(destination)) };
+  };
+  const services = await elements('services');
+  const klass = Number(/: (0x[0-9a-f]+)/.exec(services.lines[0] ?? '')?.[1]);
+  const { command, lines } = await list('chain', `lb-${klass}`);
+  const rules = lines
+    .filter((line) => line.startsWith('\t\t'))
+    .flatMap((line) => wrap(line.trim(), { width: WIDTH - INDENT }));
+  return { excerpts: [services, await elements('endpoints'), { command, lines: rules }] };
+}
 
 async function iptablesExcerpt(world: World, port: ServicePort) {
   const services = await listChain(world, 'KUBE-SERVICES');
@@ -93,20 +116,29 @@ function layOut(rows: readonly (readonly string[])[]): readonly string[] {
   });
 }
 
-/** What a cleanup must not leave: rules and chains that are there now, IP sets too, as iptables-save writes them. */
+/** What a cleanup must not leave: rules and chains as iptables-save writes them, our nftables tables, IP sets. */
 export async function footprint(world: World): Promise<readonly string[]> {
   const saved = await Promise.all(
     ['iptables-save', 'ip6tables-save'].map((command) => world.exec(NODE_NAME, command, [])),
   );
   const rules = saved.flatMap(({ stdout }) => stdout.split('\n').filter((line) => /^-A |^:\S+ - /.test(line)));
-  const sets = await world.exec(NODE_NAME, process.execPath, ['--eval', LIST_SETS]);
+  const sets = await world.exec(NODE_NAME, process.execPath, ['--eval', LIST_SETS_AND_TABLES]);
   return [...rules.map((line) => line.replace(/ \[\d+:\d+\]$/, '')), ...sets.stdout.split('\n').filter(Boolean)];
 }
 
-/** Asked over netlink: the ipset program need not be there. A kernel without IP sets holds none. */
-const LIST_SETS = `
+/** Asked over netlink: neither ipset nor nft need be there. A kernel without IP sets holds none. */
+const LIST_SETS_AND_TABLES = `
   import(${JSON.stringify(new URL('../core/netlink/ipset.ts', import.meta.url))}).then(({ openIPSets }) => {
     for (const name of openIPSets().names()) console.log('ipset ' + name);
   }).catch((error) => {
     if (!['KP_NETLINK_UNSUPPORTED', 'KP_NETLINK_UNAVAILABLE'].includes(error.code)) throw error;
-  })`;
+  });
+  import(${JSON.stringify(new URL('../core/netlink/nftables/kernel.ts', import.meta.url))}).then(async ({ openNftables }) => {
+    const nftables = openNftables();
+    for (const family of ['ip', 'ip6']) {
+      for (const { name } of await nftables.tables(family)) {
+        if (name.startsWith('kube-')) console.log('table ' + family + ' ' + name);
+      }
+    }
+    nftables.close();
+  });`;

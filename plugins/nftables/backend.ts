@@ -160,7 +160,7 @@ export function createBackend(
     try {
       await commitSteps(state, steps, sent);
     } catch (error) {
-      state.replace = true;
+      state.replace = isContradiction(error);
       throw error;
     }
   }
@@ -270,6 +270,12 @@ function expectedSizes(ports: readonly ServicePort[]): ReadonlyMap<SetName, numb
     if (nodePort !== 0) sizes['nodeport-endpoints'] += cluster.length;
   }
   return new Map(Object.entries(sizes) as [SetName, number][]);
+}
+
+/** The kernel found our steps not to fit what is there: not a lack of rights or memory, nor an unknown outcome. */
+function isContradiction(error: unknown): boolean {
+  if (!(error instanceof Error) || !('code' in error) || !('errno' in error)) return false;
+  return error.code === 'KP_NETLINK_REFUSED' && error.errno !== 'EPERM' && error.errno !== 'ENOMEM';
 }
 
 function nameOf(operation: NftOperation): string {

@@ -45,9 +45,11 @@ function checkOutput({ status, stdout, stderr }: { status: number | null; stdout
   assert.match(stdout, /First connection to pod-c \d+ ms after the file was written/);
 }
 
-test('all that the demo shows is what the oracle said', () => {
-  checkOutput(spawnSync(process.execPath, [DEMO], { encoding: 'utf8', env: environment }));
-});
+for (const backend of ['iptables', 'nftables']) {
+  test(`all that the demo of ${backend} shows is what the oracle said`, () => {
+    checkOutput(spawnSync(process.execPath, [DEMO, '--backend', backend], { encoding: 'utf8', env: environment }));
+  });
+}
 
 const nobody = ['--reuid', '65534', '--regid', '65534', '--clear-groups', '--'];
 const obstacle = [
