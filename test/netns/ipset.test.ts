@@ -3,23 +3,13 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { enterIsolation } from '../../build/isolate.ts';
-import { NetlinkError } from '../../core/netlink/errors.ts';
 import { type OpenIPSets, openIPSets } from '../../core/netlink/ipset.ts';
+import { fault } from '../unit/netlink/fault.ts';
 
 const KUBE_A = { name: 'KUBE-A', family: 'IPv4', timeoutSeconds: 100, maxElements: 1000 } as const;
 const KUBE_6 = { name: 'KUBE-6', family: 'IPv6', timeoutSeconds: 2147483, maxElements: 65536 } as const;
 
 const tool = (...args: readonly string[]): string => execFileSync('ipset', args, { encoding: 'utf8' });
-
-function fault(act: () => unknown): NetlinkError {
-  try {
-    act();
-  } catch (error) {
-    if (error instanceof NetlinkError) return error;
-    throw error;
-  }
-  throw new Error('no error');
-}
 
 function testsOf(sets: OpenIPSets): ReturnType<typeof suite> {
   const kernel = suite('IP sets of the kernel');

@@ -3,11 +3,11 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { NetlinkError } from '../../core/netlink/errors.ts';
 import { openNftables } from '../../core/netlink/nftables/kernel.ts';
 import { openNftablesGeneration } from '../../core/netlink/nftables-generation.ts';
 import type { NftElement, NftFamily, NftField, NftOperation, NftRule, NftSet } from '../../core/nftables.ts';
 import { skip } from '../skip.ts';
+import { rejection } from '../unit/netlink/fault.ts';
 import { isolateTests } from './isolated.ts';
 
 await isolateTests(['nftables']);
@@ -24,16 +24,6 @@ test.before.each(async () => {
 const nft = (...args: readonly string[]): string => execFileSync('nft', args, { encoding: 'utf8', stdio: 'pipe' });
 const commit = (family: NftFamily, operations: NftOperation | readonly NftOperation[], table = 'kp') =>
   tables.commit({ family, table, operations: [operations].flat() });
-
-async function fault(promise: Promise<unknown>): Promise<NetlinkError> {
-  try {
-    await promise;
-  } catch (error) {
-    if (error instanceof NetlinkError) return error;
-    throw error;
-  }
-  throw new Error('no error');
-}
 
 async function elementsOf(family: NftFamily, set: NftSet): Promise<(NftElement & { expiresSeconds?: number })[]> {
   const elements: (NftElement & { expiresSeconds?: number })[] = [];
@@ -267,7 +257,7 @@ test('ranges can be removed and added beside and between others', async () => {
   await commit('ip', { do: 'add elements', set, elements: [ranges[1]!] });
   assert.equal(await elementsOf('ip', set), ranges);
   assert.is(
-    (await fault(commit('ip', { do: 'add elements', set, elements: [range('10.0.0.5', '10.0.0.12')] }))).errno,
+    (await rejection(commit('ip', { do: 'add elements', set, elements: [range('10.0.0.5', '10.0.0.12')] }))).errno,
     'EEXIST',
   );
   await commit('ip', { do: 'delete elements', set, elements: ranges });
@@ -320,7 +310,7 @@ test('what the kernel refuses is named, and nothing of the transaction is applie
     ],
   ];
   for (const [operation, message] of cases) {
-    const error = await fault(commit('ip', [{ do: 'add chain', chain: { name: 'new' } }, operation]));
+    const error = await rejection(commit('ip', [{ do: 'add chain', chain: { name: 'new' } }, operation]));
     assert.is(error.code, 'KP_NETLINK_REFUSED');
     assert.match(error.message, message);
   }
@@ -345,7 +335,7 @@ test('sets, chains and tables are emptied and removed in one transaction', async
   await commit('ip', { do: 'delete table' });
   assert.is(await tables.read('ip', 'kp'), undefined);
   assert.equal(await tables.tables('ip'), []);
-  assert.is((await fault(tables.elements('ip', 'kp', SERVICES, () => {}))).errno, 'ENOENT');
+  assert.is((await rejection(tables.elements('ip', 'kp', SERVICES, () => {}))).errno, 'ENOENT');
 });
 
 test('a foreign change to a rule or set changes what is read', async () => {
@@ -380,7 +370,7 @@ test('the first commit leaves the generation of nf_tables to real changes', asyn
   const generation = openNftablesGeneration();
   const before = generation.read();
   const other = openNftables();
-  const error = await fault(other.commit({ family: 'ip', table: 'nowhere', operations: [{ do: 'delete table' }] }));
+  const error = await rejection(other.commit({ family: 'ip', table: 'nowhere', operations: [{ do: 'delete table' }] }));
   assert.is(error.errno, 'ENOENT');
   assert.is(generation.read(), before);
   other.close();
@@ -455,7 +445,7 @@ if (persists) {
     assert.ok(info?.owned && info.owner > 0 && info.comment === 'ours', JSON.stringify(info));
     nft('flush', 'ruleset');
     assert.is.not(spawnSync('nft', ['delete', 'table', 'ip', 'kp']).status, 0);
-    const stranger = await fault(commit('ip', { do: 'add chain', chain: { name: 'd' } }));
+    const stranger = await rejection(commit('ip', { do: 'add chain', chain: { name: 'd' } }));
     assert.is(stranger.errno, 'EPERM');
     assert.match(stranger.message, 'another process owns the table');
     first.close();
@@ -469,7 +459,7 @@ if (persists) {
 
   test('a table that never had an owner cannot be owned, unless it is deleted before', async () => {
     nft('add', 'table', 'ip', 'kp');
-    const error = await fault(commit('ip', { do: 'add table', owned: true }));
+    const error = await rejection(commit('ip', { do: 'add table', owned: true }));
     assert.match(error.message, /^nftables add table ip kp: EOPNOTSUPP .*delete the table in the same transaction/);
     await commit('ip', [{ do: 'delete table' }, { do: 'add table', owned: true }]);
     assert.is((await tables.read('ip', 'kp'))?.owned, true);

@@ -6,6 +6,7 @@ import { createEntryReader, writeDelete } from '../../../core/netlink/conntrack-
 import { NetlinkError } from '../../../core/netlink/errors.ts';
 import { createFakeTransport } from '../../../core/netlink/fake-transport.ts';
 import { createMessageWriter } from '../../../core/netlink/writer.ts';
+import { seeded } from '../model/random.ts';
 import { createConntrackKernel, type FakeConntrackOptions, type FakeEntry, scan } from './conntrack-kernel.ts';
 
 const test = suite('conntrack over ctnetlink');
@@ -209,17 +210,6 @@ test('a pause that rejects ends what is under way', async () => {
 
 // Garbage --------------------------------------------------------------------------------------------------------------
 
-/** Mulberry32: numbers from 0 up to, not including, `limit`. */
-function createRandom(seed: number): (limit: number) => number {
-  let state = seed;
-  return (limit) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * limit);
-  };
-}
-
 /** The payload of the entry's message. */
 function payloadOf(entry: FakeEntry): Uint8Array {
   const kernel = createConntrackKernel({ entries: [entry] });
@@ -233,7 +223,7 @@ function payloadOf(entry: FakeEntry): Uint8Array {
 
 for (const seed of [1, 2, 3]) {
   test(`damaged and cut entries end with a typed error, nothing, or a flow of plausible parts (seed ${seed})`, () => {
-    const random = createRandom(seed);
+    const random = seeded(seed).below;
     const seen = { error: 0, nothing: 0, flow: 0 };
     for (let round = 0; round < 6000; round++) {
       const family = random(2) === 0 ? 'IPv4' : 'IPv6';

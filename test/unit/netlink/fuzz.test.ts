@@ -7,20 +7,10 @@ import { createFakeTransport } from '../../../core/netlink/fake-transport.ts';
 import { openIPSets } from '../../../core/netlink/ipset.ts';
 import { parseMembers } from '../../../core/netlink/ipset-members.ts';
 import { parseDone, parseError, parseMessages } from '../../../core/netlink/message.ts';
+import { seeded } from '../model/random.ts';
 import { createIPSetKernel } from './ipset-kernel.ts';
 
 const ROUNDS = 3000;
-
-/** Mulberry32: numbers from 0 up to, not including, `limit`. */
-function createRandom(seed: number): (limit: number) => number {
-  let state = seed;
-  return (limit) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * limit);
-  };
-}
 
 /** Noise in which lengths tend to be plausible, so that parsers get beyond the first one. */
 function garbage(random: (limit: number) => number): Uint8Array {
@@ -59,7 +49,7 @@ const fuzz = suite('netlink parsers and garbage');
 
 for (const seed of [1, 2, 3]) {
   fuzz(`end with a typed error or a result for random bytes (seed ${seed})`, () => {
-    const random = createRandom(seed);
+    const random = seeded(seed).below;
     const seen = { error: 0, fine: 0 };
     for (let round = 0; round < ROUNDS; round++) {
       const bytes = garbage(random);
@@ -71,7 +61,7 @@ for (const seed of [1, 2, 3]) {
   });
 
   fuzz(`end with a typed error or a result for damaged answers of ipset (seed ${seed})`, () => {
-    const random = createRandom(seed);
+    const random = seeded(seed).below;
     const seen = { error: 0, fine: 0 };
     for (let round = 0; round < ROUNDS; round++) {
       const kernel = createIPSetKernel();

@@ -1,9 +1,9 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { NetlinkError } from '../../../core/netlink/errors.ts';
 import { createFakeTransport, type FakeTransport } from '../../../core/netlink/fake-transport.ts';
 import { type OpenIPSets, openIPSets } from '../../../core/netlink/ipset.ts';
 import { createNetlink } from '../../../core/netlink/netlink.ts';
+import { fault } from './fault.ts';
 import { createIPSetKernel, type FakeIPSetKernel, type FakeKernelOptions } from './ipset-kernel.ts';
 
 function openOn(options?: FakeKernelOptions): {
@@ -14,16 +14,6 @@ function openOn(options?: FakeKernelOptions): {
   const kernel = createIPSetKernel(options);
   const transport = createFakeTransport(kernel.answer);
   return { sets: openIPSets(() => transport), kernel, transport };
-}
-
-function fault(act: () => unknown): NetlinkError {
-  try {
-    act();
-  } catch (error) {
-    if (error instanceof NetlinkError) return error;
-    throw error;
-  }
-  throw new Error('no error');
 }
 
 const KUBE_A = { name: 'KUBE-A', family: 'IPv4', timeoutSeconds: 100, maxElements: 1000 } as const;

@@ -9,6 +9,7 @@ import { openNftables } from '../../../core/netlink/nftables/kernel.ts';
 import type { Transport } from '../../../core/netlink/transport.ts';
 import { createMessageWriter } from '../../../core/netlink/writer.ts';
 import type { NftOperation, NftSet } from '../../../core/nftables.ts';
+import { rejection } from './fault.ts';
 
 const test = suite('nf_tables transactions');
 const BATCH_BEGIN = 16;
@@ -71,16 +72,6 @@ const element = (n: number) => ({ key: [`10.96.${n >> 8}.${n & 255}`, 'tcp', 80]
 const transaction = (...operations: readonly NftOperation[]) => ({ family: 'ip', table: 'kp', operations }) as const;
 const chain: NftOperation = { do: 'add chain', chain: { name: 'c' } };
 
-async function fault(promise: Promise<unknown>): Promise<NetlinkError> {
-  try {
-    await promise;
-  } catch (error) {
-    if (error instanceof NetlinkError) return error;
-    throw error;
-  }
-  throw new Error('no error');
-}
-
 test('are one datagram with rising sequence numbers, of which only the last message asks for an ack', async () => {
   const { tables, batches } = kernel();
   const result = await tables.commit(transaction({ do: 'add table', owned: false }, chain));
@@ -134,14 +125,14 @@ test('on kernels that do not acknowledge the end have the ack on the last real m
 test('that are refused name the operation and object, and the socket stays', async () => {
   const { tables, transports } = kernel({ failures: [{ 2: 17 }, { 1: 0, 2: 2 }] });
   const add: NftOperation = { do: 'add elements', set: SERVICES, elements: [element(1), element(2)] };
-  const clash = await fault(tables.commit(transaction(chain, add)));
+  const clash = await rejection(tables.commit(transaction(chain, add)));
   assert.is(clash.code, 'KP_NETLINK_REFUSED');
   assert.match(
     clash.message,
     /^nftables add element map services, 10\.96\.0\.1 \. tcp \. 80 or one of 1 after it: EEXIST \(the key exists/,
   );
   const rule: NftOperation = { do: 'add rule', chain: 'c', rule: { statements: [{ fib: 'daddr' }], comment: 'local' } };
-  const missing = await fault(tables.commit(transaction(chain, rule)));
+  const missing = await rejection(tables.commit(transaction(chain, rule)));
   assert.match(missing.message, /^nftables add rule to chain c, "local": ENOENT .*CONFIG_NFT_FIB_IPV4/);
   await tables.commit(transaction(chain));
   assert.is(transports.length, 2);
@@ -149,17 +140,17 @@ test('that are refused name the operation and object, and the socket stays', asy
 
 test('are not confused by the errors that follow the first one', async () => {
   const { tables } = kernel({ failures: [{ 1: 2, 2: 16, 3: 17 }] });
-  assert.is((await fault(tables.commit(transaction(chain, chain, chain)))).errno, 'ENOENT');
+  assert.is((await rejection(tables.commit(transaction(chain, chain, chain)))).errno, 'ENOENT');
   assert.is((await tables.commit(transaction(chain))).operations, 1);
 });
 
 test('without the right to commit say which one is missing', async () => {
   const { tables } = kernel({ failures: [{ 0: 1 }] });
-  const error = await fault(tables.commit(transaction(chain)));
+  const error = await rejection(tables.commit(transaction(chain)));
   assert.match(error.message, /^nftables commit ip kp: EPERM \(operation not permitted\): needs CAP_NET_ADMIN/);
   const owned = kernel({ failures: [{ 1: 1 }] });
   assert.match(
-    (await fault(owned.tables.commit(transaction(chain)))).message,
+    (await rejection(owned.tables.commit(transaction(chain)))).message,
     /^nftables add chain c: EPERM \(another process owns/,
   );
 });
@@ -185,7 +176,7 @@ test('whose outcome is unknown say so, and the old socket is closed before the n
   });
   await tables.commit(transaction(chain));
   lose = true;
-  const error = await fault(tables.commit(transaction(chain)));
+  const error = await rejection(tables.commit(transaction(chain)));
   assert.is(error.code, 'KP_NETLINK_OVERRUN');
   assert.match(error.message, /^nftables commit ip kp: ENOBUFS/);
   lose = false;
@@ -196,13 +187,13 @@ test('whose outcome is unknown say so, and the old socket is closed before the n
 test('that cannot be encoded send nothing, keep the socket and name the element', async () => {
   const { tables, transports, batches } = kernel();
   const wrong = { key: ['10.96.0.300', 'tcp', 80], data: [1] };
-  const error = await fault(
+  const error = await rejection(
     tables.commit(transaction({ do: 'add elements', set: SERVICES, elements: [element(1), wrong] })),
   );
   assert.is(error.code, 'KP_NETLINK_INVALID');
   assert.match(error.message, /^nftables add element map services, 10\.96\.0\.300 \. tcp \. 80: not an IPv4 address/);
   const rule: NftOperation = { do: 'add rule', chain: 'c', rule: { statements: [{ match: 'ip6 saddr', is: '::1' }] } };
-  const noRule = await fault(tables.commit(transaction(chain, rule)));
+  const noRule = await rejection(tables.commit(transaction(chain, rule)));
   assert.match(noRule.message, /^nftables add rule to chain c: cannot encode "ip6 saddr" in a table of family ip/);
   function* broken(): Generator<NftOperation> {
     yield chain;
@@ -264,7 +255,7 @@ test('after closing are refused', async () => {
   const { tables, transports } = kernel();
   await tables.commit(transaction(chain));
   tables.close();
-  assert.is((await fault(tables.commit(transaction(chain)))).code, 'KP_NETLINK_INVALID');
+  assert.is((await rejection(tables.commit(transaction(chain)))).code, 'KP_NETLINK_INVALID');
   assert.ok(transports.every(({ closed }) => closed));
 });
 
@@ -278,7 +269,7 @@ test('tell whether tables can be owned by trying once, and clean up', async () =
     assert.is(await kernel({ failures: [{ 1: errno }] }).tables.supportsOwnership(), false);
   }
   const refused = kernel({ failures: [{ 0: 1 }] });
-  assert.is((await fault(refused.tables.supportsOwnership())).errno, 'EPERM');
+  assert.is((await rejection(refused.tables.supportsOwnership())).errno, 'EPERM');
   assert.is(await refused.tables.supportsOwnership(), true);
 });
 
@@ -295,7 +286,7 @@ test('the host opens nf_tables when first asked, once, and again after being clo
   const first = host.nftables();
   assert.is(host.nftables(), first);
   host.close();
-  assert.is((await fault(first.commit(transaction(chain)))).code, 'KP_NETLINK_INVALID');
+  assert.is((await rejection(first.commit(transaction(chain)))).code, 'KP_NETLINK_INVALID');
   await host.nftables().commit(transaction(chain));
   assert.is(opened, 2);
 });

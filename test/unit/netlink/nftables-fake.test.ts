@@ -1,10 +1,10 @@
 /** The in-memory nf_tables that plugins are tested with. That the kernel does the same: test/netns/nftables-fake.test.ts. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { NetlinkError } from '../../../core/netlink/errors.ts';
 import { createFakeNftables, createFakeState, type FakeNftables } from '../../../core/netlink/nftables/fake.ts';
 import type { NftElement, NftOperation, NftSet, NftStatement } from '../../../core/nftables.ts';
 import { operationsFor, shapes } from '../../netns/nftables-shapes.ts';
+import { rejection } from './fault.ts';
 import { CASES } from './nftables-cases.ts';
 
 const test = suite('fake nf_tables');
@@ -28,15 +28,6 @@ async function started(): Promise<FakeNftables> {
   return fake;
 }
 
-async function fault(promise: Promise<unknown>): Promise<NetlinkError> {
-  const error = await promise.then(
-    () => new Error('no error'),
-    (reason: unknown) => reason,
-  );
-  if (error instanceof NetlinkError) return error;
-  throw error;
-}
-
 for (const { title, transactions, refused } of CASES) {
   test(`${title} is ${refused ? `refused with ${refused[0]}, and nothing of the transaction stays` : 'taken'}`, async () => {
     const fake = createFakeNftables();
@@ -46,12 +37,12 @@ for (const { title, transactions, refused } of CASES) {
     const before = fake.dump();
     const tables = await fake.tables('ip');
     const last = transactions.at(-1) ?? [];
-    const { code, errno, object } = await fault(whole(last));
+    const { code, errno, object } = await rejection(whole(last));
     assert.equal([code, errno, object], ['KP_NETLINK_REFUSED', ...refused]);
     assert.is(fake.dump(), before);
     assert.equal(await fake.tables('ip'), tables);
     // Use counts are as before, too: what could be deleted still can.
-    assert.is((await fault(whole(last))).errno, refused[0]);
+    assert.is((await rejection(whole(last))).errno, refused[0]);
   });
 }
 
@@ -71,7 +62,7 @@ test('a refused transaction leaves every object and use count as it was', async 
     table: table.name,
     operations: [more, { do: 'flush chain', chain: 'no such' }],
   });
-  assert.is((await fault(added)).errno, 'ENOENT');
+  assert.is((await rejection(added)).errno, 'ENOENT');
   const all: NftOperation[] = [
     ...table.chains.map(({ name }): NftOperation => ({ do: 'flush chain', chain: name })),
     ...table.sets.slice(0, 3).map(({ elements, ...set }): NftOperation => ({ do: 'delete elements', set, elements })),
@@ -83,7 +74,7 @@ test('a refused transaction leaves every object and use count as it was', async 
     table: table.name,
     operations: [...all, { do: 'delete chain', chain: 'no such' }],
   });
-  assert.is((await fault(refused)).errno, 'ENOENT');
+  assert.is((await rejection(refused)).errno, 'ENOENT');
   assert.is(fake.dump(), before);
   await fake.commit({ family: 'ip', table: table.name, operations: all });
   assert.is(fake.dump(), 'table ip shapes {\n\tcomment "ns/name:port/TCP ünïcode"\n}\n');
@@ -131,14 +122,14 @@ test('a value of another type, or one too few, is a fault of the caller and chan
     { key: ['10.0.0.1'], data: [1], comment: 'x'.repeat(121) },
   ];
   for (const element of wrong) {
-    assert.is((await fault(commit(fake, add(element)))).code, 'KP_NETLINK_INVALID', JSON.stringify(element));
+    assert.is((await rejection(commit(fake, add(element)))).code, 'KP_NETLINK_INVALID', JSON.stringify(element));
   }
   const asSet: NftOperation = {
     do: 'add elements',
     set: { name: 'm', key: ['ipv4_addr'] },
     elements: [{ key: ['10.0.0.1'] }],
   };
-  assert.is((await fault(commit(fake, asSet))).code, 'KP_NETLINK_INVALID');
+  assert.is((await rejection(commit(fake, asSet))).code, 'KP_NETLINK_INVALID');
   assert.is(fake.dump(), before);
 });
 
@@ -157,7 +148,7 @@ test('a rule that does not fit its set is a fault of the caller', async () => {
   ];
   for (const statement of wrong) {
     const refused = commit(fake, { do: 'add rule', chain: 'c', rule: { statements: [statement] } });
-    assert.is((await fault(refused)).code, 'KP_NETLINK_INVALID', JSON.stringify(statement));
+    assert.is((await rejection(refused)).code, 'KP_NETLINK_INVALID', JSON.stringify(statement));
   }
 });
 
@@ -166,10 +157,10 @@ test('failNext fails one commit before anything happened, or after all of it did
   fake.failNext({ code: 'KP_NETLINK_REFUSED', errno: 'ENOMEM', text: 'out of memory' });
   fake.failNext({ code: 'KP_NETLINK_OVERRUN', text: 'answers were lost' }, 'after');
   const generation = fake.generation();
-  assert.is((await fault(commit(fake, add({ key: ['10.0.0.1'], data: [1] })))).errno, 'ENOMEM');
+  assert.is((await rejection(commit(fake, add({ key: ['10.0.0.1'], data: [1] })))).errno, 'ENOMEM');
   assert.is(fake.generation(), generation);
   assert.not.match(fake.dump(), '10.0.0.1');
-  const { code, operation } = await fault(commit(fake, add({ key: ['10.0.0.1'], data: [1] })));
+  const { code, operation } = await rejection(commit(fake, add({ key: ['10.0.0.1'], data: [1] })));
   assert.equal([code, operation], ['KP_NETLINK_OVERRUN', 'nftables commit']);
   assert.match(fake.dump(), '10.0.0.1');
   assert.is(fake.generation(), generation + 1);
@@ -180,23 +171,23 @@ test('an owned table can be changed by its owner alone, and taken over when that
   const state = createFakeState();
   const [one, other] = [createFakeNftables(state), createFakeNftables(state)];
   await commit(one, ...START);
-  assert.is((await fault(commit(other, { do: 'delete table' }))).errno, 'EPERM');
-  assert.is((await fault(commit(other, { do: 'add table', owned: true }))).errno, 'EPERM');
+  assert.is((await rejection(commit(other, { do: 'delete table' }))).errno, 'EPERM');
+  assert.is((await rejection(commit(other, { do: 'add table', owned: true }))).errno, 'EPERM');
   assert.equal(await other.tables('ip'), [{ family: 'ip', name: 't', owned: true, owner: one.port, comment: 'ours' }]);
   one.close();
   assert.equal(await other.tables('ip'), [{ family: 'ip', name: 't', owned: true, owner: 0, comment: 'ours' }]);
   const missing = { do: 'delete chain', chain: 'no such' } as const;
-  assert.is((await fault(commit(other, { do: 'add table', owned: true }, missing))).errno, 'ENOENT');
+  assert.is((await rejection(commit(other, { do: 'add table', owned: true }, missing))).errno, 'ENOENT');
   assert.is((await other.tables('ip'))[0]?.owner, 0);
   await commit(other, { do: 'add table', owned: true }, { do: 'delete chain', chain: 'c' });
   assert.is((await other.tables('ip'))[0]?.owner, other.port);
-  assert.is((await fault(commit(one, { do: 'delete table' }))).code, 'KP_NETLINK_INVALID');
+  assert.is((await rejection(commit(one, { do: 'delete table' }))).code, 'KP_NETLINK_INVALID');
 });
 
 test('a kernel without ownership says so and refuses owned tables', async () => {
   const fake = createFakeNftables(createFakeState(), { ownership: false });
   assert.is(await fake.supportsOwnership(), false);
-  assert.is((await fault(commit(fake, ...START))).errno, 'EOPNOTSUPP');
+  assert.is((await rejection(commit(fake, ...START))).errno, 'EOPNOTSUPP');
   await commit(fake, { do: 'add table', owned: false });
 });
 
@@ -214,7 +205,7 @@ test('packets add to a dynamic map until it is full, replace data, and what they
   assert.equal(seen, [{ key: ['10.0.0.2'], data: [5], expiresSeconds: 80 }]);
   const gone: NftOperation = { do: 'delete elements', set: AFFINITY, elements: [{ key: ['10.0.0.2'] }] };
   await commit(fake, gone);
-  assert.is((await fault(commit(fake, gone))).errno, 'ENOENT');
+  assert.is((await rejection(commit(fake, gone))).errno, 'ENOENT');
   assert.throws(() => fake.packet('ip', 't', 'm', { key: ['10.0.0.1'], data: [1], timeoutSeconds: 1 }), /dynamic/);
 });
 

@@ -13,6 +13,7 @@ import { createBatchEncoder } from '../../../core/netlink/nftables/batch.ts';
 import { openNftables } from '../../../core/netlink/nftables/kernel.ts';
 import { createMessageWriter } from '../../../core/netlink/writer.ts';
 import type { NftElement, NftRule, NftSet } from '../../../core/nftables.ts';
+import { seeded } from '../model/random.ts';
 
 const ROUNDS = 2000;
 const NLMSG_ERROR = 2;
@@ -81,17 +82,6 @@ function answer(request: Uint8Array): Uint8Array[] {
   const isDump = (flags & 0x300) !== 0;
   say(isDump ? NLMSG_DONE : NLMSG_ERROR, isDump ? new Uint8Array(4) : new Uint8Array(20));
   return [writer.bytes().slice()];
-}
-
-/** Mulberry32: numbers from 0 up to, not including, `limit`. */
-function createRandom(seed: number): (limit: number) => number {
-  let state = seed;
-  return (limit) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * limit);
-  };
 }
 
 /** Flip, cut, lengthen or repeat. Flags stay: an "interrupted" would only make the reader ask again, and wait. */
@@ -180,7 +170,7 @@ listings('of a table are repeated until nothing was committed meanwhile', async 
 
 for (const seed of [1, 2, 3]) {
   listings(`damaged end with a typed error or a result (seed ${seed})`, async () => {
-    const random = createRandom(seed);
+    const random = seeded(seed).below;
     const seen = { error: 0, fine: 0 };
     for (let round = 0; round < ROUNDS; round++) {
       const tables = openNftables(() =>

@@ -12,20 +12,12 @@ import { prefixMatch } from '../../../core/netlink/nftables/prefix-match.ts';
 import { setFingerprint } from '../../../core/netlink/nftables/sets.ts';
 import { commentUserdata, userdataComment } from '../../../core/netlink/nftables/userdata.ts';
 import type { NftElement, NftRule, NftSet } from '../../../core/nftables.ts';
+import { seeded } from '../model/random.ts';
+import { fault } from './fault.ts';
 
 const test = suite('nf_tables values');
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
-
-function fault(act: () => unknown): NetlinkError {
-  try {
-    act();
-  } catch (error) {
-    if (error instanceof NetlinkError) return error;
-    throw error;
-  }
-  throw new Error('no error');
-}
 
 test('IPv4 text becomes its four bytes and back', () => {
   for (const text of ['0.0.0.0', '10.96.0.1', '255.255.255.255', '1.20.200.9']) {
@@ -223,20 +215,9 @@ test('an element that is cut short is malformed, wherever it is cut', () => {
   }
 });
 
-/** Mulberry32: numbers from 0 up to, not including, `limit`. */
-function createRandom(seed: number): (limit: number) => number {
-  let state = seed;
-  return (limit) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * limit);
-  };
-}
-
 for (const seed of [1, 2, 3]) {
   test(`damaged lists of elements end with a typed error or a result (seed ${seed})`, () => {
-    const random = createRandom(seed);
+    const random = seeded(seed).below;
     const seen = { error: 0, fine: 0 };
     for (let round = 0; round < 4000; round++) {
       const [set, elements] = SETS[random(SETS.length)]!;

@@ -1,10 +1,10 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { NetlinkError } from '../../../core/netlink/errors.ts';
 import { createFakeTransport, type FakeTransport } from '../../../core/netlink/fake-transport.ts';
 import { NLM_F_CREATE, NLM_F_DUMP_INTR, parseMessages } from '../../../core/netlink/message.ts';
 import { type Call, type Conversation, openConversation } from '../../../core/netlink/request.ts';
 import { createMessageWriter } from '../../../core/netlink/writer.ts';
+import { fault } from './fault.ts';
 
 const NOOP = 1;
 const ERROR = 2;
@@ -50,16 +50,6 @@ function conversationOf(...answers: readonly (readonly (readonly Answer[])[])[])
 }
 
 const call: Call = { operation: 'thing get', object: 'KUBE-A', type: OBJECT, write: (w) => w.u8(1, 7) };
-
-function fault(act: () => unknown): NetlinkError {
-  try {
-    act();
-  } catch (error) {
-    if (error instanceof NetlinkError) return error;
-    throw error;
-  }
-  throw new Error('no error');
-}
 
 const values = (seen: number[]) => (message: { readonly payload: Uint8Array }) => void seen.push(message.payload[0]!);
 

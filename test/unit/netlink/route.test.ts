@@ -6,6 +6,7 @@ import { parseMessages } from '../../../core/netlink/message.ts';
 import { openRoute } from '../../../core/netlink/route.ts';
 import { isUsable, parseLink, parseLinkAddress } from '../../../core/netlink/route-messages.ts';
 import { seeded } from '../model/random.ts';
+import { fault } from './fault.ts';
 import { createRouteKernel } from './route-kernel.ts';
 
 const AF_INET = 2;
@@ -14,16 +15,6 @@ const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFA_LABEL = 3;
 const IFA_FLAGS = 8;
-
-function fault(act: () => unknown): NetlinkError {
-  try {
-    act();
-  } catch (error) {
-    if (error instanceof NetlinkError) return error;
-    throw error;
-  }
-  throw new Error('no error');
-}
 
 const v6 = (...head: readonly number[]): Uint8Array => Uint8Array.of(...head, ...Array(16 - head.length).fill(0));
 

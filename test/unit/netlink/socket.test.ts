@@ -6,24 +6,14 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { attributesByType, attributeText } from '../../../core/netlink/attributes.ts';
-import { NetlinkError } from '../../../core/netlink/errors.ts';
 import { openConversation } from '../../../core/netlink/request.ts';
 import { NETLINK_ROUTE, openNetlink } from '../../../core/netlink/socket.ts';
+import { fault } from './fault.ts';
 
 const RTM_GETLINK = 18;
 const IFLA_IFNAME = 3;
 const IFINFOMSG_BYTES = 16;
 const folder = new URL('../../../core/netlink/', import.meta.url);
-
-function fault(act: () => unknown): NetlinkError {
-  try {
-    act();
-  } catch (error) {
-    if (error instanceof NetlinkError) return error;
-    throw error;
-  }
-  throw new Error('no error');
-}
 
 const descriptors = () => readdirSync('/proc/self/fd').length;
 
