@@ -6,7 +6,7 @@ import type { Change, IPFamily, ServicePort } from '../backend.ts';
 import type { Settings } from '../config/settings.ts';
 import type { InterfaceAddress } from '../model/node-settings.ts';
 import { nodeView } from '../model/node-view.ts';
-import type { EndpointSlice, Node, Service } from '../model/objects.ts';
+import type { EndpointSlice, Node, Service, ServiceCIDR } from '../model/objects.ts';
 import { resolveService } from '../model/resolve.ts';
 import { printTable } from '../netlink/nftables/text.ts';
 import { readManifests } from '../source/manifests/read-manifests.ts';
@@ -33,6 +33,7 @@ export interface Objects {
   readonly services: readonly Service[];
   readonly slices: readonly EndpointSlice[];
   readonly nodes: readonly Node[];
+  readonly serviceCIDRs?: readonly ServiceCIDR[];
 }
 
 /** One full change for each family asked for. */
@@ -44,7 +45,7 @@ export function changes(objects: Objects, settings: Settings): readonly Change[]
   const slicesOf = Map.groupBy(objects.slices, (slice) => `${slice.namespace}/${slice.serviceName}`);
 
   return settings.families.map((family: IPFamily): Change => {
-    const view = nodeView(family, node, { ...settings.node, nodeName }, addresses);
+    const view = nodeView(family, node, { ...settings.node, nodeName }, addresses, objects.serviceCIDRs);
     const upsert = services.flatMap((service): readonly ServicePort[] => {
       const slices = (slicesOf.get(`${service.namespace}/${service.name}`) ?? []).filter(
         (each) => each.family === family,

@@ -15,6 +15,8 @@ export interface NodeSettings {
   readonly masqueradeAll: boolean;
   readonly serviceCIDRs: readonly string[];
   readonly tcpBeLiberal: boolean;
+  /** Feature gate AllowServiceExternalIPs: externalIPs of Services are served. */
+  readonly allowExternalIPs: boolean;
 }
 
 /** An address on one of the host's interfaces, canonical, without zone or prefix length. */

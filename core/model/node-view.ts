@@ -5,19 +5,23 @@
 import type { IPFamily, LocalDetector, NodePortAddresses, NodeView } from '../backend.ts';
 import { cidrContains, familyOf, isLoopback, parseCIDR, parseIP } from './ip.ts';
 import type { InterfaceAddress, NodeSettings } from './node-settings.ts';
-import type { Node } from './objects.ts';
+import type { Node, ServiceCIDR } from './objects.ts';
 
 const IPV6_LINK_LOCAL = 'fe80::/10';
 const LINK_LOCAL_PREFIX_LENGTH = 10;
 /** The device that IPVS mode binds Service addresses to. They are the node's to the kernel, but not to anyone else. */
 const IPVS_DEVICE = 'kube-ipvs0';
 
-/** `node` is undefined until (or unless) the Node object is known. */
+/**
+ * `node` is undefined until (or unless) the Node object is known. `ranges`: of the cluster's ServiceCIDR objects; those
+ * of the settings count beside them.
+ */
 export function nodeView(
   family: IPFamily,
   node: Node | undefined,
   settings: NodeSettings,
   addresses: readonly InterfaceAddress[],
+  ranges: Iterable<ServiceCIDR> = [],
 ): NodeView {
   const own = new Set<string>();
   for (const { interfaceName, ip } of addresses) {
@@ -33,9 +37,16 @@ export function nodeView(
     nodePortAddresses: nodePortAddresses(family, settings, nodeIPs, sorted),
     localDetector: localDetector(family, node, settings),
     masqueradeAll: settings.masqueradeAll,
-    serviceCIDRs: settings.serviceCIDRs.filter((cidr) => familyOf(cidr) === family),
+    serviceCIDRs: serviceCIDRs(family, settings, ranges),
     tcpBeLiberal: settings.tcpBeLiberal,
   };
+}
+
+/** Sorted, so that the order in which objects came makes no difference. */
+function serviceCIDRs(family: IPFamily, settings: NodeSettings, ranges: Iterable<ServiceCIDR>): readonly string[] {
+  const all = new Set(settings.serviceCIDRs);
+  for (const { cidrs } of ranges) for (const cidr of cidrs) all.add(cidr);
+  return [...all].filter((cidr) => familyOf(cidr) === family).sort();
 }
 
 /** Primary first. Empty when unknown: an invented 127.0.0.1 would be an address that no one else can reach. */

@@ -7,6 +7,8 @@ import type { IPFamily, Protocol, TrafficPolicy } from '../backend.ts';
 export interface Service {
   readonly namespace: string;
   readonly name: string;
+  /** metadata.uid, for events about it; "" when it has none. */
+  readonly uid: string;
   /** Families in which it has a cluster IP; those it has none of are not served. */
   readonly families: Readonly<Partial<Record<IPFamily, ServiceAddresses>>>;
   readonly ports: readonly ServicePortSpec[];
@@ -70,12 +72,23 @@ export interface SliceEndpoint {
 
 export interface Node {
   readonly name: string;
+  /** metadata.uid; "" when it has none. */
+  readonly uid: string;
   /** Label topology.kubernetes.io/zone; "" when absent. */
   readonly zone: string;
   /** InternalIPs, then ExternalIPs; canonical, in the object's order. */
   readonly ips: readonly string[];
   /** spec.podCIDRs, else spec.podCIDR; canonical. */
   readonly podCIDRs: readonly string[];
+  /** Load balancers may send it traffic: it is not being deleted, by the API or by the cluster autoscaler. */
+  readonly eligible: boolean;
+}
+
+/** A range, one of each family at most, from which the cluster allocates ClusterIPs. */
+export interface ServiceCIDR {
+  readonly name: string;
+  /** spec.cidrs; canonical. */
+  readonly cidrs: readonly string[];
 }
 
 /**

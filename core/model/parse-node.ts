@@ -1,11 +1,13 @@
 /**
- * A Node object → what the proxy of that node reads of it: addresses, zone and pod CIDRs.
+ * A Node object → what the proxy of that node reads of it: addresses, zone, pod CIDRs, and whether load balancers may use it.
  */
 import { parseCIDR, parseIP } from './ip.ts';
 import type { Node, Parsed } from './objects.ts';
-import { isObject, type RawObject, readEnvelope, readList, readMap, readText, show } from './raw-object.ts';
+import { absent, isObject, type RawObject, readEnvelope, readList, readMap, readText, show } from './raw-object.ts';
 
 const ZONE_LABEL = 'topology.kubernetes.io/zone';
+/** Set by the cluster autoscaler on a node that it is about to take away; effect and value do not matter. */
+const TO_BE_DELETED_TAINT = 'ToBeDeletedByClusterAutoscaler';
 
 export function parseNode(raw: unknown): Parsed<Node> {
   const problems: string[] = [];
@@ -16,7 +18,16 @@ export function parseNode(raw: unknown): Parsed<Node> {
   const zone = readText(envelope.labels[ZONE_LABEL], `metadata.labels["${ZONE_LABEL}"]`, problems);
   const ips = readAddresses(status, problems);
   const podCIDRs = readPodCIDRs(spec, problems);
-  return { value: { name: envelope.name, zone, ips, podCIDRs }, problems };
+  const { name, uid } = envelope;
+  return { value: { name, uid, zone, ips, podCIDRs, eligible: isEligible(envelope.raw, spec, problems) }, problems };
+}
+
+function isEligible(raw: RawObject, spec: RawObject, problems: string[]): boolean {
+  const { deletionTimestamp } = readMap(raw.metadata, 'metadata', problems);
+  if (!absent(deletionTimestamp)) return false;
+  return !readList(spec.taints, 'spec.taints', problems).some(
+    (taint) => isObject(taint) && taint.key === TO_BE_DELETED_TAINT,
+  );
 }
 
 /** InternalIPs before ExternalIPs: the first one is the address other nodes know this one by. */

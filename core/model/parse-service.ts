@@ -61,6 +61,7 @@ export function parseService(raw: unknown): Parsed<Service> {
   const value: Service = {
     namespace,
     name,
+    uid: envelope.uid,
     families: readFamilies(spec, envelope.raw, problems),
     ports,
     internalPolicy,

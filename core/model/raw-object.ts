@@ -12,6 +12,8 @@ export interface Envelope {
   readonly raw: RawObject;
   readonly namespace: string;
   readonly name: string;
+  /** "" where a manifest has none. */
+  readonly uid: string;
   readonly labels: RawObject;
   readonly annotations: RawObject;
 }
@@ -20,11 +22,13 @@ export interface ObjectIdentity {
   /** "" where the object does not say, as for the items of a list. */
   readonly kind: string;
   readonly apiVersion: string;
-  /** "" for a Node, which has none. */
+  /** "" for what has none: a Node, a ServiceCIDR. */
   readonly namespace: string;
   readonly name: string;
 }
 
+/** Kinds without a namespace, of those that are read. */
+const CLUSTER_SCOPED: readonly string[] = ['Node', 'ServiceCIDR'];
 const NOTHING: RawObject = {};
 const NO_ITEMS: readonly unknown[] = [];
 
@@ -47,7 +51,7 @@ export function identify(raw: unknown): ObjectIdentity | undefined {
   const kind = typeof raw.kind === 'string' ? raw.kind : '';
   const apiVersion = typeof raw.apiVersion === 'string' ? raw.apiVersion : '';
   const inNamespace = typeof namespace === 'string' && namespace !== '' ? namespace : 'default';
-  return { kind, apiVersion, namespace: kind === 'Node' ? '' : inNamespace, name };
+  return { kind, apiVersion, namespace: CLUSTER_SCOPED.includes(kind) ? '' : inNamespace, name };
 }
 
 /** Read kind and metadata; undefined, with a problem, when the object cannot be told from others. */
@@ -63,7 +67,8 @@ export function readEnvelope(raw: unknown, kind: string, problems: string[]): En
     return refuse(problems, `metadata.namespace: ${show(namespace)} is not a namespace name`);
   const labels = readMap(metadata.labels, 'metadata.labels', problems);
   const annotations = readMap(metadata.annotations, 'metadata.annotations', problems);
-  return { raw, namespace, name, labels, annotations };
+  const uid = typeof metadata.uid === 'string' ? metadata.uid : '';
+  return { raw, namespace, name, uid, labels, annotations };
 }
 
 /** An optional list: absent is empty; anything but a list is reported and empty. */

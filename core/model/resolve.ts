@@ -10,6 +10,7 @@ import type { EndpointSlice, Service, ServiceAddresses, ServicePortSpec } from '
 import { type Candidate, selectEndpoints } from './select-endpoints.ts';
 
 const NONE: readonly Endpoint[] = [];
+const NO_ADDRESSES: readonly string[] = [];
 
 /** What the choice of endpoints depends on besides the objects. */
 export interface ResolveNode {
@@ -19,6 +20,8 @@ export interface ResolveNode {
   readonly zone: string;
   /** The node's own addresses of this family. */
   readonly nodeIPs: readonly string[];
+  /** The feature gate AllowServiceExternalIPs is off: externalIPs of Services get nothing. */
+  readonly ignoresExternalIPs?: boolean;
 }
 
 /** Slices of other Services and of the other family may be among `slices`; they are passed over. */
@@ -33,7 +36,8 @@ export function resolveService(service: Service, slices: Iterable<EndpointSlice>
     // Keys are unique by contract, so of two ports with the same name and protocol the first one stands.
     if (resolved.has(key)) continue;
     const { nodePort } = port;
-    const { externalIPs, loadBalancerVIPs } = addresses;
+    const { loadBalancerVIPs } = addresses;
+    const externalIPs = node.ignoresExternalIPs ? NO_ADDRESSES : addresses.externalIPs;
     const external = nodePort !== 0 || externalIPs.length > 0 || loadBalancerVIPs.length > 0;
     const { internalPolicy, externalPolicy } = service;
     const selection = selectEndpoints(mergeCandidates(own, port), {

@@ -2,7 +2,7 @@
  * Where objects come from. A source parses what it reads (core/model/parse-*.ts) and hands each object to the sink;
  * it may deliver an object again unchanged, and delete one that never came.
  */
-import type { EndpointSlice, Node, Service } from '../model/objects.ts';
+import type { EndpointSlice, Node, Service, ServiceCIDR } from '../model/objects.ts';
 
 export interface ObjectSink {
   upsertService(service: Service): void;
@@ -11,7 +11,9 @@ export interface ObjectSink {
   deleteEndpointSlice(namespace: string, name: string): void;
   upsertNode(node: Node): void;
   deleteNode(name: string): void;
-  /** The first complete state has been delivered; nothing is programmed before that. */
+  upsertServiceCIDR(range: ServiceCIDR): void;
+  deleteServiceCIDR(name: string): void;
+  /** The first complete state has been delivered; nothing is programmed before that. Called once. */
   synced(): void;
 }
 

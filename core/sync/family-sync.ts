@@ -15,7 +15,7 @@ import type { Change, Clock, IPFamily, Logger, NodeView, SyncReport } from '../b
 import type { ResolveNode } from '../model/resolve.ts';
 import { describeError } from './describe-error.ts';
 import type { Driver } from './driver.ts';
-import type { Resolver } from './resolver.ts';
+import type { Resolver, WithoutLocal } from './resolver.ts';
 import { exponentialBackoff, startRunner } from './runner.ts';
 import { same } from './same.ts';
 import type { Store } from './store.ts';
@@ -27,6 +27,8 @@ export interface FamilySyncOptions {
   readonly driver: Driver;
   /** This node as it is now; may throw. */
   readonly view: () => NodeView;
+  /** Whether externalIPs are to get nothing. */
+  readonly ignoresExternalIPs: () => boolean;
   readonly clock: Clock;
   readonly log: Logger;
   readonly minSyncIntervalMs: number;
@@ -34,6 +36,9 @@ export interface FamilySyncOptions {
   readonly checkIntervalMs: number;
   readonly longestRetryMs: number;
   readonly onSync: (event: SyncEvent) => void;
+  readonly onSyncFailed: (event: FailedSyncEvent) => void;
+  /** Something waits to be programmed, and nothing did before. */
+  readonly onQueued: (family: IPFamily) => void;
   /** Told of every change that took effect, before onSync. Must not throw. */
   readonly onApplied: (change: Change) => void;
   /** Called after every attempt, when busy() may have become false. */
@@ -50,12 +55,27 @@ export interface SyncEvent {
   readonly servicePorts: number;
   readonly report: SyncReport;
   readonly durationMs: number;
+  /**
+   * When the endpoints' changes that are now programmed were triggered, in milliseconds since the epoch: the
+   * annotation endpoints.kubernetes.io/last-change-trigger-time of their slices.
+   */
+  readonly triggerTimes: readonly number[];
+  /** Service ports after it that have endpoints, but none here for a destination with policy Local. */
+  readonly withoutLocal: WithoutLocal;
+}
+
+export interface FailedSyncEvent {
+  readonly family: IPFamily;
+  readonly full: boolean;
+  readonly durationMs: number;
 }
 
 /** Instants are milliseconds of the injected clock; undefined = never. */
 export interface FamilyHealth {
   /** The last sync succeeded (there was one). */
   readonly healthy: boolean;
+  /** When this loop began. */
+  readonly startedAt: number;
   readonly lastSyncAt: number | undefined;
   /** Why the last sync failed; undefined when it did not. */
   readonly lastError: string | undefined;
@@ -77,6 +97,8 @@ export interface FamilySync {
 
 const FIRST_RETRY_MS = 1_000;
 const NAMED_KEYS = 5;
+/** What is kept of them while syncs fail. */
+const MOST_TRIGGER_TIMES = 10_000;
 /** A check may use one hundredth of the time. */
 const CHECK_SHARE = 100;
 
@@ -90,6 +112,7 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
   let resolvedFor: ResolveNode | undefined;
   let pendingSince: number | undefined;
   let inFlightSince: number | undefined;
+  const startedAt = clock.now();
   let lastSyncAt: number | undefined;
   let lastError: string | undefined;
   let lastReportProblem: string | undefined;
@@ -99,6 +122,8 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
   let overdueCheck = false;
   /** Once armed, checks go on by themselves: frequent syncs must not push them away. */
   let checksArmed = false;
+  /** Of changes that no sync has programmed yet. */
+  let triggerTimes: readonly number[] = [];
   let attempting = false;
   let checking: Promise<void> | undefined;
   let stopped = false;
@@ -150,6 +175,7 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
         runner.retryNow();
       });
     }
+    options.onSyncFailed({ family, full: change.full, durationMs: outcome.durationMs });
     return failed(outcome.error);
   }
 
@@ -157,8 +183,11 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
   function nextChange(): Change | undefined {
     view ??= options.view();
     const node = view;
-    const facts: ResolveNode = { family, name: node.name, zone: node.zone, nodeIPs: node.nodeIPs };
+    const { name, zone, nodeIPs } = node;
+    const facts: ResolveNode = { family, name, zone, nodeIPs, ignoresExternalIPs: options.ignoresExternalIPs() };
     const dirty = store.takeDirty(family);
+    const triggered = store.takeTriggerTimes(family);
+    if (triggered.length > 0) triggerTimes = [...triggerTimes, ...triggered].slice(-MOST_TRIGGER_TIMES);
     const delta = same(facts, resolvedFor) ? resolver.update(dirty, facts) : resolver.updateAll(facts);
     resolvedFor = facts;
     if (fullReason !== undefined) return { family, full: true, node, upsert: resolver.all(), remove: [] };
@@ -209,7 +238,10 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
       servicePorts: resolver.count(),
       report,
       durationMs,
+      triggerTimes,
+      withoutLocal: resolver.withoutLocal(),
     });
+    triggerTimes = [];
   }
 
   function failed(error: string): false {
@@ -227,7 +259,10 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
 
   function wake(): void {
     if (stopped || !store.isSynced()) return;
-    pendingSince ??= clock.now();
+    if (pendingSince === undefined) {
+      pendingSince = clock.now();
+      options.onQueued(family);
+    }
     runner.run();
   }
 
@@ -296,6 +331,7 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
 
     health: () => ({
       healthy: lastSyncAt !== undefined && lastError === undefined,
+      startedAt,
       lastSyncAt,
       lastError,
       pendingSince: inFlightSince ?? pendingSince,

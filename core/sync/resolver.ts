@@ -29,6 +29,12 @@ export interface Delta {
   readonly remove: readonly string[];
 }
 
+/** Service ports with endpoints somewhere, but none on this node for a destination whose policy is Local. */
+export interface WithoutLocal {
+  readonly internal: number;
+  readonly external: number;
+}
+
 export interface Resolver {
   /** Look at these Services again. Costs what they cost, whatever else exists. */
   update(keys: Iterable<ServiceKey>, node: ResolveNode): Delta;
@@ -37,6 +43,7 @@ export interface Resolver {
   /** All service ports of this family as last resolved. */
   all(): readonly ServicePort[];
   count(): number;
+  withoutLocal(): WithoutLocal;
 }
 
 const NONE: readonly ServicePort[] = [];
@@ -45,6 +52,15 @@ export function createResolver(options: ResolverOptions): Resolver {
   const { family, objects, log, resolve, equal } = options;
   const resolved = new Map<ServiceKey, readonly ServicePort[]>();
   let count = 0;
+  const without = { internal: 0, external: 0 };
+
+  function countWithout(ports: readonly ServicePort[], sign: 1 | -1): void {
+    for (const port of ports) {
+      if (!port.hasEndpoints || port.local.length > 0) continue;
+      if (port.internalPolicy === 'Local') without.internal += sign;
+      if (port.externalPolicy === 'Local' && isExternal(port)) without.external += sign;
+    }
+  }
 
   /** The service ports of one Service now; what they were before if the model fails on it. */
   function resolveOne(key: ServiceKey, before: readonly ServicePort[], node: ResolveNode): readonly ServicePort[] {
@@ -80,6 +96,8 @@ export function createResolver(options: ResolverOptions): Resolver {
       });
       remove.push(...gone.keys());
       count += kept.length - before.length;
+      countWithout(before, -1);
+      countWithout(kept, 1);
       if (kept.length > 0) resolved.set(key, kept);
       else resolved.delete(key);
     }
@@ -91,5 +109,10 @@ export function createResolver(options: ResolverOptions): Resolver {
     updateAll: (node) => update(new Set([...objects.serviceKeys(), ...resolved.keys()]), node),
     all: () => [...resolved.values()].flat(),
     count: () => count,
+    withoutLocal: () => ({ ...without }),
   };
+}
+
+function isExternal({ nodePort, externalIPs, loadBalancerVIPs }: ServicePort): boolean {
+  return nodePort !== 0 || externalIPs.length > 0 || loadBalancerVIPs.length > 0;
 }

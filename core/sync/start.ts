@@ -1,16 +1,20 @@
 /**
  * The sync half of the daemon, wired: source → store → one loop per family → driver → backend. See family-sync.ts
- * for what a loop does and store.ts for what makes a family dirty.
+ * for what a loop does and store.ts for what makes a family dirty. The source, the backend and the node's settings can
+ * each be replaced while it runs; the store and with it what is known of the cluster stay.
  */
 import type { Backend, Change, Clock, IPFamily, Logger, UsesConntrack } from '../backend.ts';
 import type { InterfaceAddress, NodeSettings } from '../model/node-settings.ts';
 import { nodeView } from '../model/node-view.ts';
-import { resolveService, servicePortsEqual } from '../model/resolve.ts';
+import type { Node, Service } from '../model/objects.ts';
 import type { Source } from '../source/source.ts';
 import { describeError } from './describe-error.ts';
-import { type BackendHealth, createDriver } from './driver.ts';
-import { type FamilyHealth, type FamilySync, type SyncEvent, startFamilySync } from './family-sync.ts';
-import { createResolver, type Resolve } from './resolver.ts';
+import type { BackendHealth } from './driver.ts';
+import type { FailedSyncEvent, FamilyHealth, SyncEvent } from './family-sync.ts';
+import { type BackendUse, type Loops, startLoops } from './loops.ts';
+import type { PendingCounts } from './pending-changes.ts';
+import type { Resolve } from './resolver.ts';
+import { createSourceSwitch } from './source-switch.ts';
 import { createStore } from './store.ts';
 
 /** Keeps conntrack from holding flows to what is no longer right; see core/node/conntrack.ts. */
@@ -21,30 +25,23 @@ export interface Conntrack {
   stop(): Promise<void>;
 }
 
-export interface SyncOptions {
+export interface SyncOptions extends BackendUse {
   readonly source: Source;
-  readonly backend: Backend;
-  /** The plugin's name; begins every error of the backend. */
-  readonly backendName: string;
   readonly settings: NodeSettings;
   /** The addresses on the host's interfaces now. Asked again at nodeChanged(); an injected, cheap read. */
   readonly addresses: () => readonly InterfaceAddress[];
   readonly clock: Clock;
   readonly log: Logger;
+  /** Milliseconds since the epoch. Default Date.now. */
+  readonly now?: () => number;
   /** Families to program, where the backend can. Default: both. */
   readonly families?: readonly IPFamily[];
-  /** Milliseconds from the end of a sync to the next of the same family. Default 1000. */
-  readonly minSyncIntervalMs?: number;
-  /** Milliseconds between full syncs. Default one hour. */
-  readonly fullSyncIntervalMs?: number;
-  /** Milliseconds between self-checks of a backend that has them. Default 5000. */
-  readonly checkIntervalMs?: number;
-  /** Milliseconds until a failed sync is tried again, at most; the first retry comes after one second. Default 30,000. */
-  readonly longestRetryMs?: number;
-  /** Milliseconds after which a sync counts as failed. Default five minutes. */
-  readonly syncDeadlineMs?: number;
-  /** Told of every sync that succeeded. */
+  /** Told of every sync that succeeded, failed, or has something to do again. */
   readonly onSync?: (event: SyncEvent) => void;
+  readonly onSyncFailed?: (event: FailedSyncEvent) => void;
+  readonly onQueued?: (family: IPFamily) => void;
+  /** Told of every change that took effect. */
+  readonly onApplied?: (change: Change) => void;
   /** Told of every change that took effect, if the backend uses conntrack. */
   readonly conntrack?: Conntrack;
   /** Replaces the resolver of the model; for tests that count. */
@@ -58,99 +55,101 @@ export interface SyncHealth {
   readonly backend: BackendHealth;
 }
 
+/** Changes of objects: what waits, and how many there were since the start. */
+export interface ChangeCounts {
+  readonly services: { readonly pending: number; readonly total: number };
+  readonly endpoints: { readonly pending: number; readonly total: number };
+}
+
 export interface Sync {
   /** The families that are programmed. */
-  readonly families: readonly IPFamily[];
+  families(): readonly IPFamily[];
   /** Stop the source, let syncs in flight end, close the backend. The data plane stays as it is. */
   stop(): Promise<void>;
   health(): SyncHealth;
+  changes(): ChangeCounts;
+  service(namespace: string, name: string): Service | undefined;
+  /** Our Node as last known, and whether it exists (still). */
+  node(): { readonly object: Node | undefined; readonly exists: boolean };
   /** The host's addresses may differ from the last time. */
   nodeChanged(): void;
   /** Sync every family in full soon; for Host.requestFullSync. */
   requestFullSync(reason: string): void;
   /** Resolves when the first state has come and all that is known is programmed; later than that at once. */
   settled(): Promise<void>;
+  /** Other settings of the node. */
+  configure(settings: NodeSettings): void;
+  /**
+   * Program another backend, or the same one at another pace, from everything that is known. The one before is closed
+   * first (unless it is the same object), and what it programmed stays. Throws before anything changed if the new one
+   * serves no family.
+   */
+  replaceBackend(use: BackendUse): Promise<void>;
+  /**
+   * Take the objects from elsewhere. Rejects, leaving all as it was, if that source cannot start. The present source
+   * delivers until the new one has its first complete state; `onLive` tells when.
+   */
+  replaceSource(source: Source, onLive?: () => void): Promise<void>;
 }
 
 const BOTH: readonly IPFamily[] = ['IPv4', 'IPv6'];
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * Starts the source and syncs from its first complete state on. Rejects if the source cannot start, or if the backend
  * serves none of the families (code KP_NO_FAMILY); the backend is then the caller's to close, afterwards `stop` does it.
  */
 export async function startSync(options: SyncOptions): Promise<Sync> {
-  const { source, backend, backendName, settings, clock, log, families = BOTH } = options;
-  const served = families.filter((family) => backend.families.includes(family));
-  if (served.length === 0) {
-    const can = backend.families.join(', ') || 'none';
-    throw Object.assign(
-      new Error(
-        `backend ${backendName} serves ${can} on this host, but ${families.join(', ')} is wanted: ` +
-          'choose another --backend, or install what this one needs for that family',
-      ),
-      { code: 'KP_NO_FAMILY' },
-    );
-  }
-
-  const conntrack = usesConntrack(backend) ? options.conntrack : undefined;
-  const loops = new Map<IPFamily, FamilySync>();
+  const { clock, log, families = BOTH, now = Date.now } = options;
+  const { source } = options;
+  let { settings } = options;
+  const sources = new Set<Source>([source]);
   const waiting = new Set<() => void>();
   const store = createStore({
-    nodeName: settings.nodeName,
+    nodeName: () => settings.nodeName,
     log,
-    onDirty: (family) => loops.get(family)?.wake(),
-    onNode: nodeChanged,
+    onDirty: (family) => loops.wake(family),
+    onNode: () => loops.nodeChanged(),
+    startedAt: now(),
   });
-  const driver = createDriver({
-    backend,
-    name: backendName,
-    clock,
-    syncDeadlineMs: Math.min(options.syncDeadlineMs ?? 300_000, LONGEST_TIMER_MS),
-  });
+  const switchboard = createSourceSwitch(store);
+  let loops = loopsOf(options);
+  /** Replacements are made one after the other. */
+  let replacing: Promise<unknown> = Promise.resolve();
+  let stopping = false;
 
-  for (const family of served) {
-    const resolver = createResolver({
-      family,
-      objects: store,
-      log,
-      resolve: options.resolve ?? resolveService,
-      equal: servicePortsEqual,
-    });
-    const loop = startFamilySync({
-      family,
+  function loopsOf(use: BackendUse): Loops {
+    const conntrack = usesConntrack(use.backend) ? options.conntrack : undefined;
+    return startLoops({
+      ...use,
+      families,
       store,
-      resolver,
-      driver,
-      view: () => nodeView(family, store.node(), settings, options.addresses()),
+      view: (family) => nodeView(family, store.node(), settings, options.addresses(), store.serviceCIDRs()),
+      ignoresExternalIPs: () => !settings.allowExternalIPs,
+      resolve: options.resolve,
       clock,
       log,
-      minSyncIntervalMs: options.minSyncIntervalMs ?? 1_000,
-      fullSyncIntervalMs: Math.min(options.fullSyncIntervalMs ?? 3_600_000, LONGEST_TIMER_MS),
-      checkIntervalMs: options.checkIntervalMs ?? 5_000,
-      longestRetryMs: options.longestRetryMs ?? 30_000,
-      onSync: tell,
-      onApplied: reconcile,
+      onSync: (event) => tell(options.onSync, event),
+      onSyncFailed: (event) => tell(options.onSyncFailed, event),
+      onQueued: (family) => tell(options.onQueued, family),
+      onApplied(change) {
+        reconcile(conntrack, change);
+        tell(options.onApplied, change);
+      },
       onIdle: wakeWaiting,
     });
-    loops.set(family, loop);
-  }
-
-  function nodeChanged(): void {
-    for (const loop of loops.values()) loop.nodeChanged();
   }
 
   /** A listener's fault must not look like a failed sync. */
-  function tell(event: SyncEvent): void {
+  function tell<T>(listener: ((event: T) => void) | undefined, event: T): void {
     try {
-      options.onSync?.(event);
+      listener?.(event);
     } catch (error) {
       log.error('A listener of syncs failed', { error: describeError(error) });
     }
   }
 
   /** Nor must a fault in what comes after a sync. */
-  function reconcile(change: Change): void {
+  function reconcile(conntrack: Conntrack | undefined, change: Change): void {
     try {
       conntrack?.synced(change);
     } catch (error) {
@@ -160,7 +159,7 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
   }
 
   function isSettled(): boolean {
-    return store.isSynced() && ![...loops.values()].some((loop) => loop.busy());
+    return store.isSynced() && !loops.busy();
   }
 
   function wakeWaiting(): void {
@@ -169,47 +168,60 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
     waiting.clear();
   }
 
-  async function stopLoops(): Promise<void> {
-    await Promise.all([...loops.values()].map((loop) => loop.stop()));
+  async function stopSource(which: Source): Promise<void> {
+    sources.delete(which);
+    try {
+      await which.stop();
+    } catch (error) {
+      log.error('The source did not stop cleanly', { error: describeError(error) });
+    }
+  }
+
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = replacing.then(work);
+    replacing = result.catch(() => {});
+    return result;
   }
 
   try {
-    await source.start(store);
+    await source.start(switchboard.open(() => log.verbose(2, 'The first complete state has come')));
   } catch (error) {
-    await stopLoops();
+    await loops.stop();
     throw error;
   }
 
   return {
-    families: served,
-    nodeChanged,
+    families: () => loops.families,
+    nodeChanged: () => loops.nodeChanged(),
 
     async stop() {
-      try {
-        await source.stop();
-      } catch (error) {
-        log.error('The source did not stop cleanly', { error: describeError(error) });
-      }
-      await stopLoops();
-      await conntrack?.stop();
-      const closed = await driver.close();
-      if (closed.kind !== 'done') log.error('The backend did not close cleanly', { error: closed.error });
+      stopping = true;
+      await replacing;
+      await Promise.all([...sources].map(stopSource));
+      await loops.stop();
+      await options.conntrack?.stop();
+      await loops.close();
     },
 
     health() {
-      const health = [...loops].map(([family, loop]) => [family, loop.health()] as const);
-      const own = driver.health();
+      const health = loops.health();
+      const healthy = health.backend.healthy && Object.values(health.families).every((one) => one.healthy);
+      return { healthy, ...health };
+    },
+
+    changes() {
+      const total = store.changes();
+      const counts = loops.families.map((family) => store.pending(family));
+      const most = (cause: keyof PendingCounts): number => Math.max(...counts.map((count) => count[cause]));
       return {
-        healthy: own.healthy && health.every(([, one]) => one.healthy),
-        families: Object.fromEntries(health),
-        backend: own,
+        services: { pending: most('services'), total: total.services },
+        endpoints: { pending: most('endpoints'), total: total.endpoints },
       };
     },
 
-    requestFullSync(reason) {
-      log.info('A full sync was asked for', { backend: backendName, reason });
-      for (const loop of loops.values()) loop.requestFull(reason);
-    },
+    service: (namespace, name) => store.service(`${namespace}/${name}`),
+    node: () => ({ object: store.node(), exists: store.nodeExists() }),
+    requestFullSync: (reason) => loops.requestFull(reason),
 
     settled: () =>
       isSettled()
@@ -217,6 +229,43 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
         : new Promise((resolve) => {
             waiting.add(resolve);
           }),
+
+    configure(next) {
+      const before = settings;
+      settings = next;
+      if (next.nodeName !== before.nodeName) store.nodeRenamed();
+      // Not a matter of the node's looks, so that nothing else would ask for what follows from it.
+      if (next.allowExternalIPs !== before.allowExternalIPs) loops.requestFull('externalIPs were allowed or forbidden');
+      loops.nodeChanged();
+    },
+
+    replaceBackend: (use) =>
+      inTurn(async () => {
+        if (stopping) return;
+        const next = loopsOf(use);
+        const before = loops;
+        await before.stop();
+        if (before.backend !== use.backend) await before.close();
+        loops = next;
+        if (store.isSynced()) for (const family of next.families) next.wake(family);
+      }),
+
+    replaceSource: (next, onLive = () => {}) =>
+      inTurn(async () => {
+        if (stopping) return;
+        const before = [...sources];
+        const sink = switchboard.open(() => {
+          for (const each of before) void stopSource(each);
+          onLive();
+        });
+        sources.add(next);
+        try {
+          await next.start(sink);
+        } catch (error) {
+          await stopSource(next);
+          throw error;
+        }
+      }),
   };
 }
 

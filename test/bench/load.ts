@@ -21,6 +21,7 @@ export function service(index: number): Service {
   return {
     namespace: `ns-${index % 100}`,
     name: `service-${index}`,
+    uid: '',
     families: {
       IPv4: { clusterIP: clusterIP(index), externalIPs: [], loadBalancerVIPs: [], sourceRanges: [] },
     },

@@ -7,15 +7,16 @@
  * read spoils itself, and a field that is stepped over is only reported.
  */
 import { LineCounter, parseAllDocuments } from 'yaml';
-import type { EndpointSlice, Node, Parsed, Service } from '../../model/objects.ts';
+import type { EndpointSlice, Node, Parsed, Service, ServiceCIDR } from '../../model/objects.ts';
 import { parseEndpointSlice } from '../../model/parse-endpointslice.ts';
 import { parseNode } from '../../model/parse-node.ts';
 import { parseService } from '../../model/parse-service.ts';
+import { parseServiceCIDR } from '../../model/parse-servicecidr.ts';
 import { identify } from '../../model/raw-object.ts';
 
 /** An object of ours as a manifest gives it. `value` is undefined for one that is not ours to serve (headless, …). */
 export type ManifestObject = {
-  /** "Service namespace/name"; for a Node "Node name". */
+  /** "Service namespace/name"; for a Node "Node name", a ServiceCIDR "ServiceCIDR name". */
   readonly id: string;
   readonly namespace: string;
   readonly name: string;
@@ -23,6 +24,7 @@ export type ManifestObject = {
   | { readonly kind: 'Service'; readonly value: Service | undefined }
   | { readonly kind: 'EndpointSlice'; readonly value: EndpointSlice | undefined }
   | { readonly kind: 'Node'; readonly value: Node | undefined }
+  | { readonly kind: 'ServiceCIDR'; readonly value: ServiceCIDR | undefined }
 );
 
 export interface ManifestContents {
@@ -46,6 +48,7 @@ const API_VERSIONS: Readonly<Record<ManifestObject['kind'], string>> = {
   Service: 'v1',
   Node: 'v1',
   EndpointSlice: 'discovery.k8s.io/v1',
+  ServiceCIDR: 'networking.k8s.io/v1',
 };
 
 /** Typed lists give their items a kind that the items themselves may leave out. */
@@ -53,6 +56,7 @@ const LISTS: Readonly<Record<string, ManifestObject['kind'] | undefined>> = {
   ServiceList: 'Service',
   NodeList: 'Node',
   EndpointSliceList: 'EndpointSlice',
+  ServiceCIDRList: 'ServiceCIDR',
 };
 
 export function parseManifest(text: string, format: 'yaml' | 'json'): ParsedManifest {
@@ -141,7 +145,7 @@ function collect(into: Collected, raw: unknown, where: string, kindInList?: Mani
     return;
   }
   const apiVersion = typeof fields.apiVersion === 'string' ? fields.apiVersion : '';
-  const served = kind === 'Service' || kind === 'EndpointSlice' || kind === 'Node' ? kind : undefined;
+  const served = isServed(kind) ? kind : undefined;
   const identity = identify({ ...raw, kind, apiVersion: apiVersion || 'v1' });
   const named = identity ? `${kind} ${displayName(identity.namespace, identity.name)}` : kind;
   if (!served || (apiVersion !== '' && groupOf(apiVersion) !== groupOf(API_VERSIONS[served]))) {
@@ -153,8 +157,7 @@ function collect(into: Collected, raw: unknown, where: string, kindInList?: Mani
     return;
   }
   const wanted = API_VERSIONS[served];
-  const { name } = identity;
-  const namespace = served === 'Node' ? '' : identity.namespace || 'default';
+  const { namespace, name } = identity;
   const id = `${served} ${displayName(namespace, name)}`;
   if (into.objects.has(id) || into.invalid.has(id)) {
     into.problems.push(`${id}: is in this file twice; the first counts, ${where} is ignored: remove one`);
@@ -198,7 +201,15 @@ function parseObject(
       const { value, problems }: Parsed<Node> = parseNode(raw);
       return { object: { kind, id, namespace, name, value }, problems };
     }
+    case 'ServiceCIDR': {
+      const { value, problems }: Parsed<ServiceCIDR> = parseServiceCIDR(raw);
+      return { object: { kind, id, namespace, name, value }, problems };
+    }
   }
+}
+
+function isServed(kind: string): kind is ManifestObject['kind'] {
+  return Object.hasOwn(API_VERSIONS, kind);
 }
 
 /** "discovery.k8s.io/v1" → "discovery.k8s.io"; "v1" → "" (the core group). */

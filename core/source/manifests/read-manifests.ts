@@ -1,7 +1,7 @@
 /**
  * Manifests read once, for `kube-proxy render` and tests: same rules as the live source, no watching.
  */
-import type { EndpointSlice, Node, Service } from '../../model/objects.ts';
+import type { EndpointSlice, Node, Service, ServiceCIDR } from '../../model/objects.ts';
 import { createCatalog } from './catalog.ts';
 import { formatOf, listManifests, manifestError, readManifest } from './files.ts';
 import { type ManifestObject, parseManifest } from './parse-manifest.ts';
@@ -10,6 +10,7 @@ export interface Manifests {
   readonly services: readonly Service[];
   readonly slices: readonly EndpointSlice[];
   readonly nodes: readonly Node[];
+  readonly serviceCIDRs: readonly ServiceCIDR[];
   /** Faults that were stepped over, each naming the file and the object. */
   readonly problems: readonly string[];
 }
@@ -42,10 +43,12 @@ export async function readManifests(path: string): Promise<Manifests> {
   const services: Service[] = [];
   const slices: EndpointSlice[] = [];
   const nodes: Node[] = [];
+  const serviceCIDRs: ServiceCIDR[] = [];
   for (const { object } of changes) {
     if (object.kind === 'Service' && object.value) services.push(object.value);
     if (object.kind === 'EndpointSlice' && object.value) slices.push(object.value);
     if (object.kind === 'Node' && object.value) nodes.push(object.value);
+    if (object.kind === 'ServiceCIDR' && object.value) serviceCIDRs.push(object.value);
   }
-  return { services, slices, nodes, problems };
+  return { services, slices, nodes, serviceCIDRs, problems };
 }

@@ -313,6 +313,10 @@ function deliver(change: CatalogChange, sink: ObjectSink): void {
       if (put && object.value) sink.upsertNode(object.value);
       else sink.deleteNode(object.name);
       return;
+    case 'ServiceCIDR':
+      if (put && object.value) sink.upsertServiceCIDR(object.value);
+      else sink.deleteServiceCIDR(object.name);
+      return;
   }
 }
 

@@ -8,6 +8,7 @@ import type { EndpointSlice, Node, Service, SliceEndpoint } from '../../../core/
 const service = (name: string, clusterIP: string): Service => ({
   namespace: 'default',
   name,
+  uid: '',
   families: { IPv4: { clusterIP, externalIPs: [], loadBalancerVIPs: [], sourceRanges: [] } },
   ports: [{ name: '', protocol: 'TCP', port: 80, nodePort: 0 }],
   internalPolicy: 'Cluster',
@@ -35,7 +36,14 @@ const slice = (serviceName: string, ...endpoints: SliceEndpoint[]): EndpointSlic
   endpoints,
   triggerTimeMs: 0,
 });
-const node = (name: string, ip: string): Node => ({ name, zone: '', ips: [ip, 'fd00::1'], podCIDRs: [] });
+const node = (name: string, ip: string): Node => ({
+  name,
+  uid: '',
+  zone: '',
+  ips: [ip, 'fd00::1'],
+  podCIDRs: [],
+  eligible: true,
+});
 
 const OBJECTS: Objects = {
   services: [service('web', '10.96.0.10'), service('api', '10.96.0.11')],

@@ -112,6 +112,12 @@ function sink(): Delivered {
       calls.push(`deleteNode ${name}`);
       nodes.delete(name);
     },
+    upsertServiceCIDR({ name, cidrs }) {
+      calls.push(`upsertServiceCIDR ${name} ${cidrs.join(' ')}`);
+    },
+    deleteServiceCIDR(name) {
+      calls.push(`deleteServiceCIDR ${name}`);
+    },
     synced: () => {
       calls.push('synced');
     },

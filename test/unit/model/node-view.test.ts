@@ -8,6 +8,8 @@ import { settings } from './samples.ts';
 
 const NODE: Node = {
   name: 'node-a',
+  uid: '',
+  eligible: true,
   zone: 'zone-a',
   ips: ['192.168.50.10', 'fd00:50::10', '192.168.60.10'],
   podCIDRs: ['10.244.1.0/24', 'fd00:244:1::/64', '10.244.9.0/24'],

@@ -9,16 +9,21 @@ nodes('internal addresses come before external ones; hostnames are no addresses'
   assert.equal(parseNode(rawNode()), {
     value: {
       name: 'node-a',
+      uid: '',
       zone: 'zone-a',
       ips: ['192.168.50.10', 'fd00:50::10', '198.51.100.7'],
       podCIDRs: ['10.244.1.0/24', 'fd00:244:1::/64'],
+      eligible: true,
     },
     problems: [],
   });
 });
 
 nodes('a Node with nothing but a name is known by its name', () => {
-  const expected = { value: { name: 'node-a', zone: '', ips: [], podCIDRs: [] }, problems: [] };
+  const expected = {
+    value: { name: 'node-a', uid: '', zone: '', ips: [], podCIDRs: [], eligible: true },
+    problems: [],
+  };
   assert.equal(parseNode({ metadata: { name: 'node-a' } }), expected);
 });
 

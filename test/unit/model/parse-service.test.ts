@@ -23,6 +23,7 @@ ours('an ordinary Service is kept with what the proxy reads of it', () => {
   assert.equal(parse(), {
     namespace: 'shop',
     name: 'web',
+    uid: '',
     families: { IPv4: { clusterIP: '10.96.0.10', externalIPs: [], loadBalancerVIPs: [], sourceRanges: [] } },
     ports: [{ name: 'http', protocol: 'TCP', port: 80, nodePort: 0 }],
     internalPolicy: 'Cluster',

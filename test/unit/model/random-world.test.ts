@@ -56,6 +56,7 @@ function randomWorld(random: Random): World {
     services.push({
       namespace: 'ns',
       name,
+      uid: '',
       families: {
         IPv4: {
           clusterIP: `10.96.0.${index + 1}`,

@@ -63,6 +63,7 @@ export function service(rest: Partial<Service> = {}): Service {
   return {
     namespace: 'shop',
     name: 'web',
+    uid: '',
     families: {
       IPv4: { clusterIP: '10.96.0.10', externalIPs: [], loadBalancerVIPs: [], sourceRanges: [] },
     },
@@ -180,6 +181,7 @@ export function settings(rest: Partial<NodeSettings> = {}): NodeSettings {
     masqueradeAll: false,
     serviceCIDRs: ['10.96.0.0/12', 'fd00:10:96::/112'],
     tcpBeLiberal: false,
+    allowExternalIPs: true,
     ...rest,
   };
 }

@@ -68,11 +68,11 @@ test('each change that took effect is told, those that failed only with the full
   );
 });
 
-test('a backend that does not use conntrack has nothing to do with it', async () => {
+test('a backend that does not use conntrack has its changes kept from it', async () => {
   for (const uses of [undefined, false, 'yes']) {
-    const { seen, sync, calls } = await world(uses);
+    const { seen, sync } = await world(uses);
     await sync.stop();
-    assert.equal([seen, calls], [[], ['backend.close']]);
+    assert.equal(seen, []);
   }
 });
 

@@ -5,6 +5,7 @@ export function service(name: string, more: Partial<Service> = {}): Service {
   return {
     namespace: 'default',
     name,
+    uid: '',
     families: { IPv4: { clusterIP: '10.96.0.10', externalIPs: [], loadBalancerVIPs: [], sourceRanges: [] } },
     ports: [{ name: 'http', protocol: 'TCP', port: 80, nodePort: 0 }],
     internalPolicy: 'Cluster',
@@ -51,5 +52,5 @@ export function slice(serviceName: string, ips: readonly string[], more: Partial
 }
 
 export function node(name: string, more: Partial<Node> = {}): Node {
-  return { name, zone: 'z1', ips: ['192.168.50.10'], podCIDRs: [], ...more };
+  return { name, uid: '', zone: 'z1', ips: ['192.168.50.10'], podCIDRs: [], eligible: true, ...more };
 }

@@ -28,7 +28,7 @@ interface Fixture {
 
 function open(resolve: Resolve = resolveService): Fixture {
   const log = fakeLog();
-  const store = createStore({ nodeName: 'n1', log, onDirty: () => {}, onNode: () => {} });
+  const store = createStore({ nodeName: () => 'n1', startedAt: 0, log, onDirty: () => {}, onNode: () => {} });
   const work: Work = { resolved: 0, read: 0 };
   const resolver = createResolver({
     family: 'IPv4',

@@ -135,7 +135,7 @@ test('only families that are asked for and that the backend serves are synced', 
     serves: ['IPv4', 'IPv6'],
     families: ['IPv6'],
   });
-  assert.equal(one.sync.families, ['IPv6']);
+  assert.equal(one.sync.families(), ['IPv6']);
   assert.equal(
     one.events.map((event) => event.family),
     ['IPv6'],
@@ -278,6 +278,8 @@ test('who listens is told of each sync, and a listener that fails spoils nothing
       servicePorts: 1,
       report: { operations: 1, bytes: 10 },
       durationMs: 0,
+      triggerTimes: [],
+      withoutLocal: { internal: 0, external: 0 },
     },
   ]);
   events.push = () => {

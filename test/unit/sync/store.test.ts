@@ -19,8 +19,9 @@ function open(): Fixture {
   const told: string[] = [];
   const log = fakeLog();
   const store = createStore({
-    nodeName: 'n1',
+    nodeName: () => 'n1',
     log,
+    startedAt: 0,
     onDirty: (family) => told.push(family),
     onNode: () => told.push('node'),
   });
