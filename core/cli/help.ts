@@ -2,7 +2,8 @@
  * What --help prints, made from the tables of flags and backends: 100 columns, flags grouped and aligned.
  */
 import type { Command } from '../config/command-line.ts';
-import { FLAG_GROUPS, FLAG_LIST, type Flag, type FlagGroup, type FlagName } from '../config/flags.ts';
+import { FLAG_GROUPS, type Flag, type FlagGroup } from '../config/flag.ts';
+import { FLAG_LIST, type FlagName } from '../config/flags.ts';
 import { BUILT_IN } from './backends.ts';
 
 const COLUMNS = 100;
@@ -21,6 +22,7 @@ const RUN: Topic = {
   about: 'Serves the Services of a Kubernetes cluster on this node: programs one data plane and keeps it so.',
   groups: Object.keys(FLAG_GROUPS).filter((group): group is FlagGroup => group !== 'render'),
   examples: [
+    ['kube-proxy --config /var/lib/kube-proxy/config.conf', 'serve a cluster, by the ConfigMap that kubeadm makes'],
     ['kube-proxy --manifests /etc/services --cluster-cidr 10.244.0.0/16', 'serve what a folder of manifests says'],
     ['kube-proxy --manifests web.yaml --backend dry-run', 'change nothing, say what would be served'],
     ['kube-proxy render --manifests web.yaml --family IPv4 | less', 'read the rules, on any machine, as any user'],
@@ -35,7 +37,7 @@ const TOPICS: Readonly<Record<Command, Topic>> = {
     about:
       'Prints what a first sync would write on an empty host. Reads manifests and nothing of this machine, needs no ' +
       'privilege and changes nothing. The node is --hostname-override, else the only Node of the manifests.',
-    groups: ['source', 'backend', 'node', 'traffic', 'log', 'render'],
+    groups: ['config', 'source', 'backend', 'node', 'traffic', 'log', 'render'],
     examples: [
       ['kube-proxy render --manifests web.yaml', 'the rules of both IP families'],
       ['kube-proxy render --manifests web.yaml --backend dry-run', 'the same as one line for each service port'],

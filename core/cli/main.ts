@@ -5,8 +5,9 @@
  *
  * Commands are imported when they run, so that --help does not load what only the daemon needs.
  */
-import { parseCommandLine } from '../config/command-line.ts';
-import { checkSettings, type Settings } from '../config/settings.ts';
+import { type CommandLine, INFORMS, parseCommandLine } from '../config/command-line.ts';
+import { readConfigFile } from '../config/read-config.ts';
+import { type CheckedSettings, checkSettings, type Settings } from '../config/settings.ts';
 import { createLog, escapeControls, type Log } from '../observe/log.ts';
 import { backendNames } from './backends.ts';
 import { helpText } from './help.ts';
@@ -24,6 +25,8 @@ export interface Terminal {
 /** What every command gets. */
 export interface Run {
   readonly settings: Settings;
+  /** With which an edited configuration file is read again. */
+  readonly line: CommandLine;
   readonly terminal: Terminal;
   readonly log: Log;
 }
@@ -40,8 +43,8 @@ export async function main(argv: readonly string[], terminal: Terminal = process
 
   const line = parseCommandLine(argv);
   // Who asks for help or the version gets it, whatever else the line says.
-  const informs = line.command === 'help' || line.command === 'version';
-  const { settings, faults } = informs ? { settings: undefined, faults: line.faults } : checked(line);
+  const informs = INFORMS.includes(line.command);
+  const { settings, faults } = informs ? { settings: undefined, faults: line.faults } : await check(line);
   const fatal = line.values.help ? [] : faults;
   if (fatal.length > 0) {
     for (const { where, what } of fatal) say(where === '' ? what : `${where}: ${what}`);
@@ -64,8 +67,11 @@ export async function main(argv: readonly string[], terminal: Terminal = process
     write: terminal.stderr,
     now: () => performance.timeOrigin + performance.now(),
   });
-  const run: Run = { settings, terminal, log };
+  for (const { where, what } of settings.warnings)
+    log.warn('The configuration was accepted, with a warning', { where, what });
+  const run: Run = { settings, line, terminal, log };
   try {
+    if (settings.writeConfigTo !== '') return await writeConfig(run);
     switch (line.command) {
       case 'render':
         return await (await import('./render.ts')).render(run);
@@ -76,19 +82,35 @@ export async function main(argv: readonly string[], terminal: Terminal = process
     }
   } catch (error) {
     terminal.stderr(faultLines(error, '', settings.verbosity));
-    return isUsageFault(error) ? 2 : 1;
+    return hasCode(error, ...USAGE_FAULTS) ? 2 : 1;
   }
 }
 
-function checked(line: ReturnType<typeof parseCommandLine>): ReturnType<typeof checkSettings> {
-  return checkSettings(line, backendNames());
+/** With the file, if --config names one. Cleaning up goes by no configuration, so that a bad one does not prevent it. */
+async function check(line: CommandLine): Promise<CheckedSettings> {
+  const fileName = line.values.config;
+  if (fileName === '' || line.command === 'cleanup') return checkSettings(line, backendNames());
+  try {
+    return checkSettings(line, backendNames(), { text: await readConfigFile(fileName), fileName });
+  } catch (error) {
+    if (!hasCode(error, 'KP_CONFIG')) throw error;
+    const faults = [...line.faults, { where: '--config', what: error.message }];
+    return { ...checkSettings(line, backendNames()), faults };
+  }
+}
+
+async function writeConfig({ settings, terminal }: Run): Promise<number> {
+  const { writeConfigFile } = await import('../config/write-config.ts');
+  await writeConfigFile(settings.writeConfigTo, settings.configuration);
+  terminal.stdout(`kube-proxy: wrote the configuration to ${escapeControls(settings.writeConfigTo)}\n`);
+  return 0;
 }
 
 /** What was given is wrong, though only the backend or the source could tell; nothing was changed. */
-const USAGE_FAULTS: readonly unknown[] = ['KP_BACKEND_OPTION', 'KP_MANIFEST'];
+const USAGE_FAULTS: readonly string[] = ['KP_BACKEND_OPTION', 'KP_MANIFEST'];
 
-function isUsageFault(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && USAGE_FAULTS.includes(error.code);
+function hasCode(error: unknown, ...codes: readonly string[]): error is Error {
+  return error instanceof Error && 'code' in error && codes.some((code) => code === error.code);
 }
 
 function processTerminal(): Terminal {

@@ -6,7 +6,8 @@
  * Spelling is Go's (pflag): a boolean takes its value only after "=", every other flag also from the next word.
  */
 import { parseArgs } from 'node:util';
-import { FLAG_LIST, FLAGS, type Flag, type FlagName, type FlagValues } from './flags.ts';
+import type { Flag } from './flag.ts';
+import { FLAG_LIST, FLAGS, type FlagName, type FlagValues } from './flags.ts';
 
 /** `run` is the daemon: no command word at all. */
 export type Command = 'run' | 'render' | 'cleanup' | 'version' | 'help';
@@ -26,8 +27,13 @@ export interface CommandLine {
   readonly values: FlagValues;
   /** The flags that appear on the command line, by their main name. */
   readonly given: ReadonlySet<FlagName>;
+  /** The names under which they appear there: --backend has two. */
+  readonly spellings: ReadonlyMap<FlagName, ReadonlySet<string>>;
   readonly faults: readonly Fault[];
 }
+
+/** Commands that answer whatever else is on the line. */
+export const INFORMS: readonly Command[] = ['help', 'version'];
 
 const byName = new Map<string, readonly [FlagName, Flag<unknown>]>();
 for (const entry of FLAG_LIST) {
@@ -40,6 +46,7 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
   const words: string[] = [];
   const read = new Map<FlagName, { readonly as: string; readonly text: string; readonly value: unknown }>();
 
+  const spellings = new Map<FlagName, Set<string>>();
   const tokens = tokenize(argv);
   for (const [at, token] of tokens.entries()) {
     if (token.kind === 'positional') {
@@ -73,6 +80,7 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
     }
     const value = earlier && kind.join ? kind.join(earlier.value, parsed.value) : parsed.value;
     read.set(name, { as: token.name, text, value });
+    spellings.set(name, (spellings.get(name) ?? new Set()).add(token.name));
   }
 
   const values = Object.fromEntries(
@@ -81,11 +89,15 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
   const chosen = commandOf(words, values);
   faults.push(...chosen.faults);
   for (const [name, flag] of FLAG_LIST) {
-    if (flag.only && flag.only !== chosen.command && read.has(name) && chosen.command !== 'help') {
-      faults.push({ where: `--${name}`, what: `is for kube-proxy ${flag.only} only` });
+    if (flag.only && flag.only !== chosen.command && read.has(name) && !INFORMS.includes(chosen.command)) {
+      const alone = flag.only === 'run';
+      const what = alone
+        ? `cannot be combined with the command ${chosen.command}`
+        : `is for kube-proxy ${flag.only} only`;
+      faults.push({ where: `--${name}`, what });
     }
   }
-  return { command: chosen.command, topic: chosen.topic, values, given: new Set(read.keys()), faults };
+  return { command: chosen.command, topic: chosen.topic, values, given: new Set(read.keys()), spellings, faults };
 }
 
 function tokenize(argv: readonly string[]) {

@@ -5,6 +5,7 @@
  *   text ──kind.parse──▶ { value, faults }      faults empty: value is good
  */
 import { parseCIDR, parseIP } from '../model/ip.ts';
+import type { VModuleItem } from './configuration.ts';
 import { parseDuration } from './duration.ts';
 
 export interface Kind<T> {
@@ -54,6 +55,30 @@ export function int(placeholder: string, minimum: number, maximum = Number.MAX_S
   };
 }
 
+/** Whole, of 32 bits: what Go's int32 holds. Narrower limits are the validation's to check. */
+export function int32(placeholder: string): Kind<number> {
+  return {
+    placeholder,
+    parse(given) {
+      const value = /^[+-]?\d+$/.test(given) ? Number(given) : Number.NaN;
+      if (isInt32(value)) return good(value);
+      return bad(`${quote(given)} is not a whole number of at most 32 bits`);
+    },
+  };
+}
+
+export function isInt32(value: unknown): value is number {
+  return typeof value === 'number' && (value | 0) === value;
+}
+
+export const float: Kind<number> = {
+  placeholder: 'NUMBER',
+  parse(given) {
+    const value = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i.test(given) ? Number(given) : Number.NaN;
+    return Number.isFinite(value) ? good(value) : bad(`${quote(given)} is not a number; give for example 5 or 0.5`);
+  },
+};
+
 /** Milliseconds. */
 export const duration: Kind<number> = {
   placeholder: 'DURATION',
@@ -82,10 +107,13 @@ export function oneOf<const T extends string>(placeholder: string, words: readon
   };
 }
 
-/** Comma-separated, blanks trimmed, empty items left out. What an item may be is the caller's to check. */
-export function list(placeholder: string, given: 'adds up' | 'last counts' = 'adds up'): Kind<readonly string[]> {
-  const kind = { placeholder, parse: (text: string) => good(splitList(text)) };
-  return given === 'last counts' ? kind : { ...kind, join: (earlier, later) => [...earlier, ...later] };
+/** Comma-separated, blanks trimmed, empty items left out; repeatable. What an item may be is the caller's to check. */
+export function list(placeholder: string): Kind<readonly string[]> {
+  return {
+    placeholder,
+    parse: (given) => good(splitList(given)),
+    join: (earlier, later) => [...earlier, ...later],
+  };
 }
 
 /** As `list`, each a canonical CIDR. */
@@ -111,6 +139,39 @@ export const keyValue: Kind<Readonly<Record<string, string>>> = {
     return good({ [given.slice(0, at).trim()]: given.slice(at + 1) });
   },
   join: (earlier, later) => ({ ...earlier, ...later }),
+};
+
+/** NAME=BOOL,… repeatable; a later value of a name replaces an earlier one. */
+export const boolMap: Kind<Readonly<Record<string, boolean>>> = {
+  placeholder: 'NAME=BOOL,…',
+  parse(given) {
+    const faults: string[] = [];
+    const entries = splitList(given).map((item): [string, boolean] => {
+      const at = item.indexOf('=');
+      const { value } = bool.parse(item.slice(at + 1).trim());
+      const isGood = at >= 1 && value !== undefined;
+      if (!isGood) faults.push(`${quote(item)} is not of the form name=bool; give for example AllAlpha=false`);
+      return [item.slice(0, at).trim(), value === true];
+    });
+    return faults.length > 0 ? bad(...faults) : good(Object.fromEntries(entries));
+  },
+  join: (earlier, later) => ({ ...earlier, ...later }),
+};
+
+/** PATTERN=LEVEL,… repeatable. */
+export const vmodule: Kind<readonly VModuleItem[]> = {
+  placeholder: 'PATTERN=LEVEL,…',
+  parse(given) {
+    const faults: string[] = [];
+    const items = splitList(given).map((item): VModuleItem => {
+      const [, filePattern = '', level = ''] = /^([^=]+)=(\d+)$/.exec(item) ?? [];
+      if (filePattern === '')
+        faults.push(`${quote(item)} is not of the form pattern=level; give for example proxier=4`);
+      return { filePattern, verbosity: Number(level) };
+    });
+    return faults.length > 0 ? bad(...faults) : good(items);
+  },
+  join: (earlier, later) => [...earlier, ...later],
 };
 
 /** The canonical forms, or one fault for each item that is no CIDR. */

@@ -40,7 +40,7 @@ spelling('a flag without its value is a fault', () => {
 
 spelling('of a flag given twice the last one counts, but lists of node port addresses add up', () => {
   assert.is(parse('--v 1 --v 3').values.v, 3);
-  assert.equal(parse('--cluster-cidr 10.0.0.0/8 --cluster-cidr 11.0.0.0/8').values['cluster-cidr'], ['11.0.0.0/8']);
+  assert.is(parse('--cluster-cidr 10.0.0.0/8 --cluster-cidr 11.0.0.0/8').values['cluster-cidr'], '11.0.0.0/8');
   const { values } = parse('--nodeport-addresses 10.0.0.0/8,11.0.0.0/8 --nodeport-addresses 12.0.0.0/8');
   assert.equal(values['nodeport-addresses'], ['10.0.0.0/8', '11.0.0.0/8', '12.0.0.0/8']);
 });
@@ -66,25 +66,40 @@ spelling('what is not given has its default', () => {
   assert.is(values['iptables-localhost-nodeports'], true);
   assert.is(values['detect-local-mode'], 'ClusterCIDR');
   assert.is(values['bind-address'], '0.0.0.0');
+  assert.equal(values['feature-gates'], {});
   assert.is(given.size, 0);
 });
 
-spelling('an empty detect-local-mode is the default one', () => {
-  assert.is(parse('--detect-local-mode=').values['detect-local-mode'], 'ClusterCIDR');
+spelling('it is told by which of its names a flag was given', () => {
+  assert.equal([...parse('--proxy-mode ipvs').spellings], [['backend', new Set(['proxy-mode'])]]);
+  const both = parse('--backend ipvs --proxy-mode=ipvs').spellings.get('backend');
+  assert.equal(both, new Set(['backend', 'proxy-mode']));
+});
+
+spelling('feature gates and patterns of vmodule add up', () => {
+  const gates = parse('--feature-gates A=true,B=false --feature-gates B=1').values['feature-gates'];
+  assert.equal(gates, { A: true, B: true });
+  const { vmodule } = parse('--vmodule proxier=4,ro*=2 --vmodule x=1').values;
+  assert.equal(vmodule, [
+    { filePattern: 'proxier', verbosity: 4 },
+    { filePattern: 'ro*', verbosity: 2 },
+    { filePattern: 'x', verbosity: 1 },
+  ]);
 });
 
 const values = suite('faults of single values');
 
 for (const [line, expected] of [
-  ['--iptables-masquerade-bit 32', /"32" is not a whole number from 0 to 31/],
-  ['--iptables-masquerade-bit -1', /"-1" is not a whole number from 0 to 31/],
-  ['--iptables-masquerade-bit 1.5', /"1.5" is not a whole number/],
+  ['--iptables-masquerade-bit 1.5', /"1.5" is not a whole number of at most 32 bits/],
+  ['--conntrack-min 2147483648', /"2147483648" is not a whole number of at most 32 bits/],
+  ['--kube-api-qps fast', /"fast" is not a number; give for example 5 or 0.5/],
+  ['--kube-api-qps=', /"" is not a number/],
+  ['--feature-gates AllAlpha', /"AllAlpha" is not of the form name=bool; give for example AllAlpha=false/],
+  ['--feature-gates AllAlpha=maybe', /"AllAlpha=maybe" is not of the form/],
+  ['--vmodule proxier', /"proxier" is not of the form pattern=level/],
   ['--v -1', /"-1" is not a whole number from 0 up/],
   ['--masquerade-all=yes', /"yes" is neither true nor false/],
   ['--iptables-sync-period 30', /"30" is not a duration; give for example 30s/],
-  ['--bind-address 300.0.0.1', /"300.0.0.1" is not an IP address/],
-  ['--bind-address=', /"" is not an IP address/],
-  ['--detect-local-mode clustercidr', /"clustercidr" is none of ClusterCIDR, NodeCIDR, BridgeInterface, Interf/],
   ['--logging-format xml', /"xml" is none of text, json/],
   ['--service-cidr 10.0.0.0', /"10.0.0.0" is not a CIDR/],
 ] as const) {
@@ -96,7 +111,7 @@ for (const [line, expected] of [
 }
 
 values('addresses and CIDRs become canonical', () => {
-  assert.is(parse('--bind-address FD00:0::1').values['bind-address'], 'fd00::1');
+  assert.equal(parse('render --node-addresses FD00:0::1').values['node-addresses'], ['fd00::1']);
   assert.equal(parse('--service-cidr 10.96.3.4/12, FD00::5/112'.replace(', ', ',')).values['service-cidr'], [
     '10.96.0.0/12',
     'fd00::/112',
@@ -112,7 +127,7 @@ const unknown = suite('unknown words');
 unknown('an unknown flag brings the nearest to mind', () => {
   assert.equal(faults('--cluster-cdir=10.0.0.0/8'), ['--cluster-cdir: unknown flag; did you mean --cluster-cidr?']);
   assert.equal(faults('--cluster_cidr=10.0.0.0/8'), ['--cluster_cidr: unknown flag; did you mean --cluster-cidr?']);
-  assert.equal(faults('--kubeconfig'), ['--kubeconfig: unknown flag; see kube-proxy --help']);
+  assert.equal(faults('--boot-id-file=x'), ['--boot-id-file: unknown flag; see kube-proxy --help']);
 });
 
 unknown('the value of an unknown flag is not complained about again', () => {
@@ -135,7 +150,7 @@ unknown('an unknown command or another word is a fault', () => {
 });
 
 unknown('all faults come together', () => {
-  assert.is(faults('--nope --v x --bind-address y stray').length, 4);
+  assert.is(faults('--nope --v x --conntrack-min y stray').length, 4);
 });
 
 const commands = suite('commands');
@@ -168,6 +183,13 @@ commands('help is about the command that it is asked with', () => {
 
 commands('two commands at once contradict', () => {
   assert.match(faults('render --cleanup')[0]!, /--cleanup: cannot be combined with the command render/);
+});
+
+commands('what goes instead of running goes with no other command', () => {
+  const expected = ': cannot be combined with the command cleanup';
+  assert.equal(faults('cleanup --init-only'), [`--init-only${expected}`]);
+  assert.equal(faults('--cleanup --write-config-to=x'), [`--write-config-to${expected}`]);
+  assert.equal(faults('--write-config-to=x --init-only'), []);
 });
 
 commands('a flag of render is refused elsewhere', () => {
