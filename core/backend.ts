@@ -218,6 +218,15 @@ export interface UsesConntrack {
   readonly usesConntrack: true;
 }
 
+/** The backend sets kernel parameters, and needs more privilege for that than for the rest. */
+export interface Initializing {
+  /**
+   * For --init-only: set those that a sync of this node would set, so that later syncs find them right and need no
+   * more than CAP_NET_ADMIN. Throws if one cannot be set.
+   */
+  initialize(family: IPFamily, node: NodeView): void;
+}
+
 /** The backend can show what it believes to be committed, as text an operator can read. Not asked for yet. */
 export interface Inspectable {
   dump(): Promise<string>;
@@ -253,6 +262,34 @@ export interface Host {
   readonly signal: AbortSignal;
   /** Ask for a full sync soon, for example because something else removed our rules. */
   requestFullSync(reason: string): void;
+  readonly metrics: PluginMetrics;
+}
+
+/** Metrics of a plugin's own, read when someone scrapes. What every backend has, the core measures. */
+export interface PluginMetrics {
+  /**
+   * Show a metric from now on; the returned function takes it back, which the plugin does at the latest in `close`.
+   * While a backend takes over from another, two may go by one name: the one registered last is read.
+   */
+  register(metric: PluginMetric): () => void;
+}
+
+export interface PluginMetric {
+  /** "kubeproxy_" is put before it unless it is there. */
+  readonly name: string;
+  /** A counter's values never fall while the process runs. */
+  readonly type: 'counter' | 'gauge';
+  /** One sentence for whoever reads /metrics. */
+  readonly help: string;
+  /** Names of its labels; each value names them all. Default: none. */
+  readonly labels?: readonly string[];
+  /** Called for every scrape, so that it should be cheap. Throwing leaves this metric out of that scrape. */
+  read(): readonly MetricValue[] | Promise<readonly MetricValue[]>;
+}
+
+export interface MetricValue {
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly value: number;
 }
 
 export interface ExecOptions {
@@ -283,6 +320,7 @@ export interface Netlink {
   /** A number that every commit to nf_tables in this network namespace changes, whoever commits. */
   nftablesGeneration(): number;
   nftables(): Nftables;
+  nfacct(): PacketCounters;
 }
 
 /** The kernel's IP sets (nfnetlink subsystem ipset), without the `ipset` tool. */
@@ -314,6 +352,19 @@ export interface IPSetMember {
   readonly ip: string;
   /** Seconds until it expires; 0 = never. */
   readonly remainingSeconds: number;
+}
+
+/**
+ * The kernel's named packet counters (nfnetlink subsystem acct), which rules count into (-m nfacct) and which outlive
+ * the rules. Names have at most 31 bytes. Throws "KP_NETLINK_UNSUPPORTED" if the kernel has none.
+ */
+export interface PacketCounters {
+  /** Create a counter at zero; one that exists keeps its value. */
+  ensure(name: string): void;
+  /** Both are exact up to 2^53; undefined if there is no such counter. */
+  read(name: string): { readonly packets: number; readonly bytes: number } | undefined;
+  /** Succeeds if there is no such counter; throws if a rule still refers to it. */
+  delete(name: string): void;
 }
 
 export interface Clock {

@@ -1,8 +1,8 @@
 /**
- * The five C functions that Node lacks for netlink, called through koffi. Everything else on the socket is plain
+ * The C functions that Node lacks for netlink, and one to give memory back, called through koffi. Everything else on the socket is plain
  * fs.readSync and fs.writeSync on its descriptor, so FFI is out of the way once a socket is open.
  */
-import { loadKoffi } from './load-koffi.ts';
+import { type Koffi, loadKoffi } from './load-koffi.ts';
 
 /** Each returns -1 on failure; `errno` then tells why. */
 export interface Libc {
@@ -11,6 +11,8 @@ export interface Libc {
   bind(descriptor: number, address: Uint8Array, length: number): number;
   connect(descriptor: number, address: Uint8Array, length: number): number;
   errno(): number;
+  /** Gives free memory of malloc back to the system. Undefined where the C library has no such function (musl). */
+  readonly trim: (() => void) | undefined;
 }
 
 let libc: Libc | undefined;
@@ -27,6 +29,16 @@ export function loadLibc(): Libc {
     bind: program.func('int bind(int fd, const void *address, uint32_t length)'),
     connect: program.func('int connect(int fd, const void *address, uint32_t length)'),
     errno: koffi.errno,
+    trim: trimOf(program),
   };
   return libc;
+}
+
+function trimOf(program: ReturnType<Koffi['load']>): (() => void) | undefined {
+  try {
+    const trim = program.func<(pad: number) => number>('int malloc_trim(size_t pad)');
+    return () => void trim(0);
+  } catch {
+    return undefined;
+  }
 }

@@ -1,6 +1,7 @@
 /** The kernel interfaces as a plugin gets them: each is opened when first asked for, once, and kept. */
 import type { Netlink } from '../backend.ts';
 import { type OpenIPSets, openIPSets } from './ipset.ts';
+import { type OpenPacketCounters, openPacketCounters } from './nfacct.ts';
 import { type OpenNftables, openNftables } from './nftables/kernel.ts';
 import { type NftablesGeneration, openNftablesGeneration } from './nftables-generation.ts';
 
@@ -13,10 +14,12 @@ export function createNetlink(
   openSets: () => OpenIPSets = openIPSets,
   openGeneration: () => NftablesGeneration = openNftablesGeneration,
   openTables: () => OpenNftables = openNftables,
+  openCounters: () => OpenPacketCounters = openPacketCounters,
 ): OpenNetlink {
   let sets: OpenIPSets | undefined;
   let generation: NftablesGeneration | undefined;
   let tables: OpenNftables | undefined;
+  let counters: OpenPacketCounters | undefined;
   return {
     ipset() {
       sets ??= openSets();
@@ -30,13 +33,19 @@ export function createNetlink(
       tables ??= openTables();
       return tables;
     },
+    nfacct() {
+      counters ??= openCounters();
+      return counters;
+    },
     close() {
       sets?.close();
       generation?.close();
       tables?.close();
+      counters?.close();
       sets = undefined;
       generation = undefined;
       tables = undefined;
+      counters = undefined;
     },
   };
 }

@@ -10,6 +10,7 @@ import type { Message } from './message.ts';
 import type { MessageWriter } from './writer.ts';
 
 export const NFNL_SUBSYS_IPSET = 6;
+export const NFNL_SUBSYS_ACCT = 7;
 export const NFNL_SUBSYS_NFTABLES = 10;
 
 export const NFPROTO_UNSPEC = 0;

@@ -29,8 +29,17 @@ export interface ConntrackReconciler {
   stop(): Promise<void>;
 }
 
+/** A pass that went through. */
+export interface ConntrackPass {
+  readonly family: IPFamily;
+  readonly durationSeconds: number;
+  /** Flows. */
+  readonly deleted: number;
+}
+
 export interface ConntrackReconcilerOptions {
   readonly log: Logger;
+  readonly onPass?: (pass: ConntrackPass) => void;
   readonly clock?: Clock;
   /** Opened for each pass and closed after it. `pause` rejects to end it early. */
   readonly open?: (pause: () => Promise<void>) => Conntrack;
@@ -114,6 +123,7 @@ export function createConntrackReconciler(options: ConntrackReconcilerOptions): 
       else log.verbose(3, 'No UDP flow in conntrack is stale', values);
       if (state.failing) log.info('UDP flows in conntrack are kept right again', { family });
       state.failing = false;
+      options.onPass?.({ family, durationSeconds: durationMs / 1000, deleted });
       return true;
     } catch (error) {
       if (error instanceof Stopped) throw error;

@@ -3,26 +3,29 @@
  *
  *   partial  edits of the plan ──▶ one iptables-restore --noflush (no listing of any kind)
  *   full     kernel-state.ts ──▶ difference to the plan ──▶ one iptables-restore, or none
- *   sets     created before the rules that name them, destroyed after
+ *   sets     created before the rules that name them, destroyed after; counters likewise, by cleanup only
  */
 import type {
   Backend,
   Change,
   Host,
+  Initializing,
   Inspectable,
   IPFamily,
   SelfChecking,
   SyncReport,
   UsesConntrack,
 } from '../../core/backend.ts';
+import { setKernelParameters } from '../shared/kernel-parameters.ts';
 import { removeOtherVariant } from './cleanup.ts';
 import { readKernel } from './kernel-state.ts';
 import { affinitySetPrefix, probeSet } from './names.ts';
 import type { IptablesOptions } from './options.ts';
+import { makeCounters, showCounters } from './packet-counters.ts';
 import { createPlanner, type Plan, type Planner } from './plan.ts';
 import type { Support } from './probe.ts';
 import { firstDifference, repair, type Strictness } from './repair.ts';
-import { countOperations, restoreInput, type TableInput } from './restore-text.ts';
+import { countOperations, restoreInput, rulesWritten, type TableInput } from './restore-text.ts';
 import { type IptablesTool, kernelInterface } from './tool.ts';
 
 const MAX_CLIENTS = 1_048_576;
@@ -62,11 +65,11 @@ export function createBackend(
   options: IptablesOptions,
   support: Support,
   cleanup: () => Promise<void>,
-): Backend & SelfChecking & Inspectable & UsesConntrack {
-  const { affinity, hairpin } = support;
+): Backend & SelfChecking & Inspectable & Initializing & UsesConntrack {
+  const { affinity, hairpin, counters } = support;
   const states = new Map<IPFamily, FamilyState>();
   for (const [family, tool] of support.tools) {
-    const planner = createPlanner({ family, masqueradeBit: options.masqueradeBit, affinity, hairpin });
+    const planner = createPlanner({ family, masqueradeBit: options.masqueradeBit, affinity, hairpin, counters });
     const empty = { doomedSets: new Set<string>(), guarded: false, partly: '', alone: false, doubted: false };
     states.set(family, { family, tool, planner, ...empty, strictness: 'text' });
   }
@@ -108,6 +111,7 @@ export function createBackend(
     }
     state.partly = partly.join();
     makeSets(state, state.planner.sets());
+    if (counters) makeCounters(host);
     const input = restoreInput(repair(saved, state.planner.desired, plan.localnet));
     if (input !== '') await state.tool.restore(input);
     state.guarded = plan.localnet;
@@ -153,12 +157,17 @@ export function createBackend(
     const input = whole ? await syncFull(state, plan) : await syncPartial(state, plan);
     await standAlone(state);
     destroySets(state);
-    if (plan.localnet) host.sysctl.ensure('net/ipv4/conf/all/route_localnet', '1');
-    if (change.node.tcpBeLiberal) host.sysctl.ensure('net/netfilter/nf_conntrack_tcp_be_liberal', '1');
+    setKernelParameters(host, change.family, change.node);
+    const written = rulesWritten(input);
     return {
       operations: countOperations(input),
       bytes: Buffer.byteLength(input),
-      totals: { nat_rules: state.planner.ruleCount('nat'), filter_rules: state.planner.ruleCount('filter') },
+      totals: {
+        nat_rules: state.planner.ruleCount('nat'),
+        filter_rules: state.planner.ruleCount('filter'),
+        nat_rules_last: written.nat,
+        filter_rules_last: written.filter,
+      },
     };
   }
 
@@ -205,13 +214,17 @@ export function createBackend(
     }
   }
 
+  const hideCounters = counters ? showCounters(host) : undefined;
   return {
     families: [...states.keys()],
     usesConntrack: true,
     sync,
     cleanup,
     check,
-    async close() {},
+    initialize: (family, node) => setKernelParameters(host, family, node),
+    async close() {
+      hideCounters?.();
+    },
     async dump() {
       const parts: string[] = [];
       for (const { tool, planner } of states.values()) {

@@ -3,7 +3,9 @@
  * Comments on jumps are upstream's own words: tools, and upstream's own cleanup, find these rules by them.
  */
 import type { IPFamily, NodeView } from '../../core/backend.ts';
+import { answersOnLoopback } from '../shared/kernel-parameters.ts';
 import type { Table } from './names.ts';
+import { countInto, INVALID_DROPPED } from './packet-counters.ts';
 import { comment, hostCIDR, sourceIsDestination } from './rule-text.ts';
 
 /** A rule that must stand in a chain that is not ours alone. */
@@ -70,17 +72,12 @@ export const LOCALNET_HOOKS: readonly [Hook, ...Hook[]] = [
   { table: 'filter', chain: 'OUTPUT', rule: '-j KUBE-FIREWALL' },
 ];
 
-export function answersOnLoopback(family: IPFamily, node: NodeView): boolean {
-  if (family === 'IPv6') return false;
-  const accepted = node.nodePortAddresses;
-  return accepted.match === 'all' ? accepted.loopback : accepted.addresses.some((ip) => ip.startsWith('127.'));
-}
-
 export interface BaseContext {
   readonly family: IPFamily;
   readonly node: NodeView;
   readonly masqueradeBit: number;
   readonly hairpin: 'bpf' | 'rules';
+  readonly counters: boolean;
   /** Addresses of this node's endpoints, for hairpin 'rules'. */
   readonly localEndpoints: Iterable<string>;
 }
@@ -98,7 +95,8 @@ export function baseChains(context: BaseContext): { table: Table; chain: string;
     `${comment('kubernetes forwarding conntrack rule')} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
   ];
   // An INVALID packet would leave with its untranslated address and make the peer reset the connection.
-  if (!context.node.tcpBeLiberal) forward.unshift('-m conntrack --ctstate INVALID -j DROP');
+  const counted = context.counters ? `${countInto(INVALID_DROPPED)} ` : '';
+  if (!context.node.tcpBeLiberal) forward.unshift(`-m conntrack --ctstate INVALID ${counted}-j DROP`);
   return [
     ...(['mangle', 'nat', 'filter'] as const).map((table) => ({ table, chain: 'KUBE-PROXY-CANARY', rules: [] })),
     { table: 'nat', chain: 'KUBE-MARK-MASQ', rules: [`-j MARK --set-xmark ${bit}/${bit}`] },

@@ -1,8 +1,9 @@
 /** Removal of everything this backend, or an upstream kube-proxy in iptables mode, ever made, in either variant. */
 import type { Host } from '../../core/backend.ts';
+import { destroyEventually } from './destroy-eventually.ts';
 import { readKernel } from './kernel-state.ts';
 import { affinitySetPrefix } from './names.ts';
-import { destroyEventually } from './probe.ts';
+import { removeCounters } from './packet-counters.ts';
 import { holdsOurs, removal } from './repair.ts';
 import { restoreInput } from './restore-text.ts';
 import { createTool, exists, type IptablesTool, kernelInterface } from './tool.ts';
@@ -18,6 +19,7 @@ export async function cleanup(host: Host): Promise<void> {
   };
   for (const tool of await installedTools(host)) await attempt(() => removeRules(host, tool));
   await attempt(() => removeSets(host));
+  await attempt(() => removeCounters(host));
   if (faults.length > 0) {
     throw Object.assign(new Error(`not everything could be removed: ${faults.join('; ')}`), { code: 'KP_CLEANUP' });
   }
@@ -80,5 +82,5 @@ async function removeSets(host: Host): Promise<void> {
   }
   const prefixes = [affinitySetPrefix('IPv4'), affinitySetPrefix('IPv6')];
   const ours = names.filter((name) => prefixes.some((prefix) => name.startsWith(prefix)));
-  await destroyEventually(host, ours);
+  await destroyEventually(host, ours, (name) => host.netlink.ipset().destroy(name));
 }

@@ -12,7 +12,8 @@
  */
 import type { Change, IPFamily, NodeView, ServicePort } from '../../core/backend.ts';
 import { type Claim, createClaims } from '../shared/claims.ts';
-import { answersOnLoopback, baseChains, nodePortJumps } from './base-chains.ts';
+import { answersOnLoopback } from '../shared/kernel-parameters.ts';
+import { baseChains, nodePortJumps } from './base-chains.ts';
 import { createDispatchTree, type DispatchTree } from './dispatch-tree.ts';
 import { ADDRESS_DIGITS, frontendKey, portKey, prefixMatch } from './frontend-key.ts';
 import { hash16, type Table } from './names.ts';
@@ -30,6 +31,8 @@ export interface PlanSettings {
   readonly masqueradeBit: number;
   readonly affinity: 'ipset' | 'recent';
   readonly hairpin: 'bpf' | 'rules';
+  /** Count packets for metrics, see packet-counters.ts. */
+  readonly counters: boolean;
 }
 
 /** Chain → its rules joined by line ends; undefined = the chain is to be deleted. */
@@ -120,7 +123,7 @@ function createState(settings: PlanSettings) {
   const frontends = createClaims<FrontendClaim>((key, winner) => {
     const deny = winner?.rules.deny;
     if (key.length === portKey('TCP', 1).length) {
-      put(trees.nodePort, key, winner?.rules.nat);
+      put(trees.nodePort, key, winner?.rules.counted, winner?.rules.nat);
       put(trees.denyNodePort, key, deny);
       return;
     }
@@ -147,9 +150,10 @@ function createState(settings: PlanSettings) {
     });
   }
 
-  function put(target: DispatchTree, key: string, rule: string | undefined): void {
-    if (rule === undefined) target.delete(key);
-    else target.set(key, [rule]);
+  function put(target: DispatchTree, key: string, ...candidates: readonly (string | undefined)[]): void {
+    const rules = candidates.filter((rule) => rule !== undefined);
+    if (rules.length === 0) target.delete(key);
+    else target.set(key, rules);
   }
 
   function setChain(table: Table, chain: string, rules: readonly string[] | undefined): void {
@@ -200,7 +204,13 @@ function createState(settings: PlanSettings) {
       if (!sets.has(set)) createSets.set(set, port.affinitySeconds);
       sets.set(set, port.affinitySeconds);
     }
-    const record = { port, frontends: claimFrontends(port), healthCheck, chains: own, sets: new Set(rendered.sets) };
+    const record = {
+      port,
+      frontends: claimFrontends(port, context),
+      healthCheck,
+      chains: own,
+      sets: new Set(rendered.sets),
+    };
     records.set(port.key, record);
     if (before !== undefined) release(before, record);
   }
@@ -223,13 +233,14 @@ function createState(settings: PlanSettings) {
     }
   }
 
-  function claimFrontends(port: ServicePort): Set<string> {
+  function claimFrontends(port: ServicePort, context: ChainContext): Set<string> {
     const keys = new Set<string>();
     const claim = (key: string, kind: FrontendKind, address: string | undefined): void => {
       // An address listed as more than one kind counts as the first.
       if (keys.has(key)) return;
       keys.add(key);
-      frontends.claim(key, { owner: port.key, rank: RANK[kind], kind, rules: frontendRules(port, kind, address) });
+      const rules = frontendRules(port, kind, address, context);
+      frontends.claim(key, { owner: port.key, rank: RANK[kind], kind, rules });
     };
     const exact = (ip: string, kind: FrontendKind): void => {
       claim(frontendKey(ip, port.protocol, port.port), kind, ip);
@@ -260,8 +271,11 @@ function createState(settings: PlanSettings) {
       localDetector: change.node.localDetector,
       masqueradeAll: change.node.masqueradeAll,
       affinity: settings.affinity,
+      countLocalhost: countsLocalhost(change.node),
     };
-    const rerender = node !== undefined && chainSettingsDiffer(node, change.node);
+    const rerender =
+      node !== undefined &&
+      (chainSettingsDiffer(node, change.node) || countsLocalhost(node) !== context.countLocalhost);
     for (const key of change.remove) {
       const record = take(key);
       if (record !== undefined) release(record, undefined);
@@ -276,6 +290,10 @@ function createState(settings: PlanSettings) {
     localEndpointsChanged = false;
     for (const [tree, table] of treeTables) tree.takeChanged((chain, rules) => setChain(table, chain, rules));
     return { edits, createSets, destroySets, localnet: answersOnLoopback(family, change.node) };
+  }
+
+  function countsLocalhost(view: NodeView): boolean {
+    return settings.counters && answersOnLoopback(family, view);
   }
 
   function placeBase(view: NodeView): void {

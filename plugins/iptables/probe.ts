@@ -1,10 +1,12 @@
 /**
  * What this host can do, found by trying: which variant of iptables, which families, and whether the kernel has the
- * two matches without which the plan falls back to plainer rules.
+ * matches without which the plan falls back to plainer rules, or counts less.
  */
 import type { Host, IPFamily } from '../../core/backend.ts';
+import { destroyEventually } from './destroy-eventually.ts';
 import { PROBE_CHAIN, probeSet } from './names.ts';
 import type { IptablesOptions } from './options.ts';
+import { countInto, PROBE_COUNTER } from './packet-counters.ts';
 import { sourceIsDestination } from './rule-text.ts';
 import { type Answer, answers, createTool, exists, type IptablesTool, type Variant } from './tool.ts';
 
@@ -18,6 +20,8 @@ export interface Support {
   readonly tools: ReadonlyMap<IPFamily, IptablesTool>;
   readonly affinity: 'ipset' | 'recent';
   readonly hairpin: 'bpf' | 'rules';
+  /** Rules can count into counters with names, for metrics. */
+  readonly counters: boolean;
 }
 
 export async function probe(host: Host, options: IptablesOptions): Promise<Support> {
@@ -48,6 +52,7 @@ export async function probe(host: Host, options: IptablesOptions): Promise<Suppo
     tools,
     affinity: options.affinity === 'auto' ? await probeAffinity(host, tool) : options.affinity,
     hairpin: options.hairpin === 'auto' ? await probeHairpin(host, tool) : options.hairpin,
+    counters: await probeCounters(host, tool),
   };
 }
 
@@ -122,7 +127,7 @@ async function probeAffinity(host: Host, tool: IptablesTool): Promise<'ipset' | 
     try {
       host.netlink.ipset().createHashIP({ name: set, family: tool.family, timeoutSeconds: 1, maxElements: 1 });
       const taken = await takes(tool, rule);
-      await destroyEventually(host, [set]);
+      await destroyEventually(host, [set], (name) => host.netlink.ipset().destroy(name));
       return taken;
     } catch (error) {
       return { reason: error instanceof Error ? error.message : String(error) };
@@ -137,28 +142,21 @@ async function probeAffinity(host: Host, tool: IptablesTool): Promise<'ipset' | 
   return 'recent';
 }
 
-/**
- * nf_tables drops its reference to a set some time after the commit that removed the rule. One set that stays in use
- * does not keep the others from being destroyed.
- */
-export async function destroyEventually(host: Host, names: readonly string[]): Promise<void> {
-  const deadline = host.clock.now() + 3000;
-  let left = names;
-  for (;;) {
-    const faults: unknown[] = [];
-    left = left.filter((name) => {
-      try {
-        host.netlink.ipset().destroy(name);
-        return false;
-      } catch (error) {
-        faults.push(error);
-        return true;
-      }
-    });
-    if (left.length === 0) return;
-    if (host.clock.now() > deadline) throw faults[0];
-    await new Promise<void>((resolve) => {
-      host.clock.after(20, resolve);
-    });
-  }
+async function probeCounters(host: Host, tool: IptablesTool): Promise<boolean> {
+  const answer = await whenFree(host, async () => {
+    try {
+      host.netlink.nfacct().ensure(PROBE_COUNTER);
+      const taken = await takes(tool, countInto(PROBE_COUNTER));
+      await destroyEventually(host, [PROBE_COUNTER], (name) => host.netlink.nfacct().delete(name));
+      return taken;
+    } catch (error) {
+      return { reason: error instanceof Error ? error.message : String(error) };
+    }
+  });
+  if (answer === 'yes') return true;
+  host.log.info(
+    'No packet counters (CONFIG_NETFILTER_NETLINK_ACCT, CONFIG_NETFILTER_XT_MATCH_NFACCT); two metrics are missing',
+    { reason: answer.reason },
+  );
+  return false;
 }

@@ -15,6 +15,7 @@ export function render(changes: readonly Change[], rawOptions: Readonly<Record<s
       masqueradeBit: options.masqueradeBit,
       affinity: options.affinity === 'recent' ? 'recent' : 'ipset',
       hairpin: options.hairpin === 'rules' ? 'rules' : 'bpf',
+      counters: false,
     });
     const plan = planner.apply(change);
     const inet = family === 'IPv4' ? 'inet' : 'inet6';

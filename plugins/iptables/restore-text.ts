@@ -91,6 +91,17 @@ export function restoreInput(tables: Readonly<Partial<Record<Table, TableInput>>
   return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
 }
 
+/** How many rules restore input writes into each table. */
+export function rulesWritten(input: string): Record<Table, number> {
+  const written: Record<Table, number> = { mangle: 0, nat: 0, filter: 0 };
+  let table: Table = 'mangle';
+  for (let at = 0; at < input.length; at = input.indexOf('\n', at) + 1 || input.length) {
+    if (input[at] === '*') table = input.slice(at + 1, input.indexOf('\n', at)) as Table;
+    else if (input[at] === '-' && (input[at + 1] === 'A' || input[at + 1] === 'I')) written[table]++;
+  }
+  return written;
+}
+
 /** Lines of restore input that write or delete a rule, or flush or delete a chain, for reports. */
 export function countOperations(input: string): number {
   let count = 0;

@@ -10,6 +10,7 @@
  */
 import type { Endpoint, IPFamily, LocalDetector, ServicePort } from '../../core/backend.ts';
 import { affinitySetPrefix, displayName, endpointHash, hostPort, servicePortHash } from './names.ts';
+import { countInto, LOCALHOST_ACCEPTED } from './packet-counters.ts';
 import { comment, destinationPort, fromLocalPod, hostCIDR, randomly } from './rule-text.ts';
 
 export interface ChainContext {
@@ -17,6 +18,8 @@ export interface ChainContext {
   readonly localDetector: LocalDetector;
   readonly masqueradeAll: boolean;
   readonly affinity: 'ipset' | 'recent';
+  /** Node ports answer on loopback addresses, and what comes to those is counted. */
+  readonly countLocalhost: boolean;
 }
 
 export interface ServiceChains {
@@ -32,6 +35,8 @@ export type FrontendKind = 'clusterIP' | 'externalIP' | 'loadBalancerVIP' | 'nod
 /** The rules in the dispatch trees for one frontend; absent where a tree holds nothing for it. */
 export interface FrontendRules {
   readonly nat?: string;
+  /** Stands before `nat` and does the same for loopback addresses, counting. */
+  readonly counted?: string;
   /** REJECT, or DROP where only this policy has no endpoint. */
   readonly deny?: string;
   /** Drop of sources outside the source ranges. */
@@ -186,7 +191,12 @@ function affinityRules(port: ServicePort, endpoint: Endpoint, hash: string, cont
 }
 
 /** Rules of one frontend; `address` is undefined for a node port. */
-export function frontendRules(port: ServicePort, kind: FrontendKind, address: string | undefined): FrontendRules {
+export function frontendRules(
+  port: ServicePort,
+  kind: FrontendKind,
+  address: string | undefined,
+  { countLocalhost }: ChainContext,
+): FrontendRules {
   const hash = servicePortHash(port);
   const name = displayName(port);
   const protocol = port.protocol.toLowerCase();
@@ -218,7 +228,11 @@ export function frontendRules(port: ServicePort, kind: FrontendKind, address: st
     if (!reachable) return { ...untranslated, ...deny };
     return { nat: `${match(label[kind])} -j KUBE-${local ? 'SVL' : 'SVC'}-${hash}` };
   }
-  const nat = `${match(label[kind])} -j KUBE-${guarded ? 'FW' : 'EXT'}-${hash}`;
+  const leads = `-j KUBE-${guarded ? 'FW' : 'EXT'}-${hash}`;
+  const nat = `${match(label[kind])} ${leads}`;
+  if (kind === 'nodePort' && countLocalhost) {
+    return { nat, counted: `-d 127.0.0.0/8 ${match('')} ${countInto(LOCALHOST_ACCEPTED)} ${leads}`, ...deny };
+  }
   if (!guarded) return { nat, ...deny };
   return { nat, ...deny, firewall: `${match('traffic not accepted by KUBE-FW')} -j DROP` };
 }

@@ -10,6 +10,7 @@ import type {
   Backend,
   Change,
   Host,
+  Initializing,
   IPFamily,
   NftOperation,
   NftTableInfo,
@@ -18,11 +19,11 @@ import type {
   SyncReport,
   UsesConntrack,
 } from '../../core/backend.ts';
+import { setKernelParameters } from '../shared/kernel-parameters.ts';
 import { type SetName, TABLE, UPSTREAM_TABLE } from './layout.ts';
 import { type Mirror, readMirror, seedOf } from './mirror.ts';
 import { createPlanner, type Planner } from './plan.ts';
 import { addHooks, elementOperations, frame, planSteps, repairSteps, type Steps, whyReplace } from './reconcile.ts';
-import { answersOnLoopback } from './ruleset.ts';
 
 export interface BackendSettings {
   readonly families: readonly IPFamily[];
@@ -55,7 +56,7 @@ interface Sent {
 export function createBackend(
   host: Host,
   { families, owned, comments }: BackendSettings,
-): Backend & SelfChecking & UsesConntrack {
+): Backend & SelfChecking & UsesConntrack & Initializing {
   const nftables = host.netlink.nftables();
   const states = new Map<IPFamily, FamilyState>();
   for (const family of families) {
@@ -242,11 +243,7 @@ export function createBackend(
       throw error;
     }
     await standAlone(state);
-    // After the rules that guard loopback addresses.
-    if (answersOnLoopback(planner.layout, change.node)) {
-      host.sysctl.ensure('net/ipv4/conf/all/route_localnet', '1');
-    }
-    if (change.node.tcpBeLiberal) host.sysctl.ensure('net/netfilter/nf_conntrack_tcp_be_liberal', '1');
+    setKernelParameters(host, change.family, change.node);
     return { ...sent, totals: planner.totals() };
   }
 
@@ -255,6 +252,7 @@ export function createBackend(
     families,
     sync,
     check,
+    initialize: (family, node) => setKernelParameters(host, family, node),
     cleanup: () => cleanup(host),
     async close() {},
   };

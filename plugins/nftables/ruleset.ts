@@ -18,6 +18,7 @@ import type {
   NftStatement,
   NodeView,
 } from '../../core/backend.ts';
+import { answersOnLoopback } from '../shared/kernel-parameters.ts';
 import {
   AFFINITY,
   AFFINITY_ID_MASK,
@@ -116,11 +117,6 @@ function podOnItsWay(layout: Layout, node: NodeView, then: readonly NftStatement
   return [rule(pod, ...then), noted('bridged', bridged, { fib: 'saddr', not: true }, ...then)];
 }
 
-export function answersOnLoopback({ family }: Layout, { nodePortAddresses: accepted }: NodeView): boolean {
-  if (family === 'IPv6') return false;
-  return accepted.match === 'all' ? accepted.loopback : accepted.addresses.some((ip) => ip.startsWith('127.'));
-}
-
 /** Goes on if the address is one that node ports answer on. */
 function toNodePortAddress(layout: Layout, { nodePortAddresses: accepted }: NodeView): readonly NftStatement[] {
   if (accepted.match === 'list') return [{ in: 'nodeport-ips', key: [layout.daddr] }];
@@ -157,7 +153,7 @@ export function hookChains(layout: Layout, node: NodeView): readonly NftChain[] 
         ),
       ];
   // With node ports on 127.0.0.1 the kernel must route loopback addresses; others must not come in by that.
-  const input: readonly NftRule[] = answersOnLoopback(layout, node)
+  const input: readonly NftRule[] = answersOnLoopback(layout.family, node)
     ? [
         noted(
           'loopback addresses from outside',

@@ -156,7 +156,13 @@ async function planner(): Promise<void> {
   const node = nodeView('IPv4', undefined, settings, []);
   const facts = { family: 'IPv4' as const, name: 'bench', zone: '', nodeIPs: [] };
   for (const count of [10, load.services]) {
-    const subject = createPlanner({ family: 'IPv4', masqueradeBit: 14, affinity: 'ipset', hairpin: 'bpf' });
+    const subject = createPlanner({
+      family: 'IPv4',
+      masqueradeBit: 14,
+      affinity: 'ipset',
+      hairpin: 'bpf',
+      counters: false,
+    });
     const upsert = Array.from({ length: count }, (_, i) =>
       resolveService(service(i), [endpointSlice(i, load.endpoints)], facts),
     ).flat();

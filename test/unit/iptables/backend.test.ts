@@ -1,11 +1,11 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Backend, SelfChecking } from '../../../core/backend.ts';
+import type { Backend, PacketCounters, SelfChecking } from '../../../core/backend.ts';
 import { createBackend } from '../../../plugins/iptables/backend.ts';
 import { parseOptions } from '../../../plugins/iptables/options.ts';
 import { createTool } from '../../../plugins/iptables/tool.ts';
 import { type FakeHost, fakeHost, type Program } from './fake-host.ts';
-import { full, node, partial, servicePort } from './samples.ts';
+import { endpoint, full, node, partial, servicePort } from './samples.ts';
 
 const test = suite('iptables backend');
 const NOWHERE = node({ nodePortAddresses: { match: 'list', addresses: [] } });
@@ -23,7 +23,7 @@ test('with the nft variant, an unchanged generation of nf_tables spares every lo
   const base = fakeHost(program);
   const host = { ...base, netlink: { ...base.netlink, nftablesGeneration: () => generation } };
   const tools = new Map([['IPv4', createTool(host, 'IPv4', 'default')] as const]);
-  const support = { tools, affinity: 'ipset', hairpin: 'bpf' } as const;
+  const support = { tools, affinity: 'ipset', hairpin: 'bpf', counters: false } as const;
   const backend = createBackend(host, parseOptions({}), support, async () => {});
   await backend.sync(full([servicePort()], NOWHERE));
   const looks = async (intact: boolean): Promise<number> => {
@@ -60,7 +60,7 @@ function stage(saved: string | (() => string) = '', list: Program = () => ({})):
   const sysctl = { read: () => '0', ensure: (name: string, value: string) => void events.push(`${name}=${value}`) };
   const host = fakeHost(program, { sysctl });
   const tools = new Map([['IPv4', createTool(host, 'IPv4', 'default')] as const]);
-  const support = { tools, affinity: 'ipset', hairpin: 'bpf' } as const;
+  const support = { tools, affinity: 'ipset', hairpin: 'bpf', counters: false } as const;
   return { host, events, backend: createBackend(host, parseOptions({}), support, async () => {}) };
 }
 
@@ -199,6 +199,86 @@ test('a chain of the host that hides a rule from iptables stops the sync with th
     assert.match((error as Error).message, /chain PREROUTING of the nat table cannot be read.*nft list ruleset/);
   }
   assert.equal(events, []);
+});
+
+/** As `stage` on a kernel with counters: name → packets. */
+function countingStage() {
+  const events: string[] = [];
+  const packets = new Map<string, number>();
+  const host = fakeHost((line, stdin) => {
+    if (line.startsWith('iptables-restore')) events.push(stdin);
+    return {};
+  });
+  const counters: PacketCounters = {
+    ensure(name) {
+      events.push(`counter ${name}`);
+      packets.set(name, packets.get(name) ?? 0);
+    },
+    read: (name) => (packets.has(name) ? { packets: packets.get(name)!, bytes: 0 } : undefined),
+    delete() {},
+  };
+  const counting = { ...host, netlink: { ...host.netlink, nfacct: () => counters } };
+  const tools = new Map([['IPv4', createTool(counting, 'IPv4', 'default')] as const]);
+  const support = { tools, affinity: 'ipset', hairpin: 'bpf', counters: true } as const;
+  const backend = createBackend(counting, parseOptions({}), support, async () => {});
+  return { events, packets, backend, shown: host.shown };
+}
+
+test('counters are made before the rules that count into them', async () => {
+  const { backend, events } = countingStage();
+  await backend.sync(full([servicePort({ nodePort: 30080 })], LOOPBACK));
+  assert.equal(events.slice(0, 2).sort(), [
+    'counter ct_state_invalid_dropped_pkts',
+    'counter localhost_nps_accepted_pkts',
+  ]);
+  assert.match(events[2]!, /--nfacct-name ct_state_invalid_dropped_pkts -j DROP/);
+  assert.match(events[2]!, /--nfacct-name localhost_nps_accepted_pkts -j KUBE-EXT-/);
+});
+
+test('metrics show what was counted, nothing before there is a counter, and go with the backend', async () => {
+  const { backend, packets, shown } = countingStage();
+  assert.equal(
+    shown.map(({ name, type }) => [name, type]),
+    [
+      ['iptables_ct_state_invalid_dropped_packets_total', 'counter'],
+      ['iptables_localhost_nodeports_accepted_packets_total', 'counter'],
+    ],
+  );
+  const values = () => Promise.all(shown.map((metric) => metric.read()));
+  assert.equal(await values(), [[], []]);
+  await backend.sync(full([], LOOPBACK));
+  packets.set('ct_state_invalid_dropped_pkts', 5);
+  packets.set('localhost_nps_accepted_pkts', 7);
+  assert.equal(await values(), [[{ value: 5 }], [{ value: 7 }]]);
+  await backend.close();
+  assert.equal(shown, []);
+});
+
+test('a host without counters has no rule that counts, and no metric', async () => {
+  const { backend, events, host } = stage();
+  await backend.sync(full([servicePort({ nodePort: 30080 })], LOOPBACK));
+  assert.not.match(events.join(), /nfacct/);
+  assert.equal(host.shown, []);
+});
+
+test('a report tells how many rules there are in each table, and how many the last restore wrote', async () => {
+  let input = '';
+  const { backend, events } = stage(() => input);
+  const first = await backend.sync(full([servicePort()], NOWHERE));
+  const count = (text: string) => text.split('\n').filter((line) => /^-[AI] /.test(line)).length;
+  const [, nat = '', filter = ''] = /\*nat\n([^*]*)\*filter\n([^*]*)/.exec(events[0]!) ?? [];
+  assert.ok(count(nat) > 0 && count(filter) > 0);
+  assert.is(first.totals?.nat_rules_last, count(nat));
+  assert.is(first.totals?.filter_rules_last, count(filter));
+  const another = servicePort({ name: 'other', clusterIP: '10.96.0.11', cluster: [endpoint('10.244.1.13')] });
+  const second = await backend.sync(partial([another], [], NOWHERE));
+  assert.is(second.totals?.nat_rules_last, count(events[1]!));
+  assert.is(second.totals?.filter_rules_last, 0);
+  assert.ok((second.totals?.nat_rules ?? 0) > (first.totals?.nat_rules ?? 0));
+  input = savedAfter(events.slice(0, 1));
+  const { nat_rules, filter_rules, ...last } = (await backend.sync(full([servicePort()], NOWHERE))).totals ?? {};
+  assert.equal(last, { nat_rules_last: 0, filter_rules_last: 0 });
+  assert.ok(nat_rules! > 0 && filter_rules! > 0);
 });
 
 test.run();

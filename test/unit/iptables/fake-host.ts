@@ -1,10 +1,12 @@
 /** A host whose programs and IP sets are functions of the test. Time passes only while somebody waits for it. */
-import type { ExecResult, Host, IPSets } from '../../../core/backend.ts';
+import type { ExecResult, Host, IPSets, PacketCounters, PluginMetric } from '../../../core/backend.ts';
 
 export interface FakeHost extends Host {
   /** Every program run, as typed. */
   readonly runs: readonly string[];
   readonly warnings: readonly string[];
+  /** Metrics that are registered. */
+  readonly shown: readonly PluginMetric[];
 }
 
 export type Program = (line: string, stdin: string) => Partial<ExecResult> | undefined;
@@ -13,6 +15,7 @@ export type Program = (line: string, stdin: string) => Partial<ExecResult> | und
 export function fakeHost(program: Program, rest: Partial<Host> = {}): FakeHost {
   const runs: string[] = [];
   const warnings: string[] = [];
+  const shown: PluginMetric[] = [];
   let now = 0;
   const sets: IPSets = {
     createHashIP() {},
@@ -21,9 +24,11 @@ export function fakeHost(program: Program, rest: Partial<Host> = {}): FakeHost {
     names: () => [],
     members: () => [],
   };
+  const counters: PacketCounters = { ensure() {}, read: () => undefined, delete() {} };
   return {
     runs,
     warnings,
+    shown,
     log: { error() {}, warn: (message) => void warnings.push(message), info() {}, verbose() {}, enabled: () => false },
     async exec(command, args, options = {}) {
       const line = [command, ...args].join(' ');
@@ -39,6 +44,7 @@ export function fakeHost(program: Program, rest: Partial<Host> = {}): FakeHost {
       nftables() {
         throw new Error('the iptables backend does not speak nf_tables');
       },
+      nfacct: () => counters,
     },
     clock: {
       now: () => now,
@@ -52,6 +58,12 @@ export function fakeHost(program: Program, rest: Partial<Host> = {}): FakeHost {
     },
     signal: new AbortController().signal,
     requestFullSync() {},
+    metrics: {
+      register(metric) {
+        shown.push(metric);
+        return () => void shown.splice(shown.indexOf(metric), 1);
+      },
+    },
     ...rest,
   };
 }

@@ -5,7 +5,15 @@ import { createPlanner, type Plan, type Planner, type PlanSettings } from '../..
 import { endpoint, full, node, partial, servicePort } from './samples.ts';
 
 const test = suite('iptables plan');
-const SETTINGS: PlanSettings = { family: 'IPv4', masqueradeBit: 14, affinity: 'ipset', hairpin: 'bpf' };
+const SETTINGS: PlanSettings = {
+  family: 'IPv4',
+  masqueradeBit: 14,
+  affinity: 'ipset',
+  hairpin: 'bpf',
+  counters: false,
+};
+const LOOPBACK = node({ nodePortAddresses: { match: 'all', loopback: true } });
+const NO_LOOPBACK = node({ nodePortAddresses: { match: 'all', loopback: false } });
 
 function touched(plan: Plan): string[] {
   return (['mangle', 'nat', 'filter'] as const).flatMap((table) =>
@@ -81,20 +89,24 @@ test('after any sequence of changes the chains are those of the final state alon
     });
   };
   for (const hairpin of ['bpf', 'rules'] as const) {
+    const settings = { ...SETTINGS, hairpin, counters: hairpin === 'rules' };
     for (let round = 0; round < 60; round++) {
-      const planner = createPlanner({ ...SETTINGS, hairpin });
+      const planner = createPlanner(settings);
       const live = new Map<string, ServicePort>();
       let view = node();
       planner.apply(full([], view));
       for (let step = 0; step < 12; step++) {
         const upsert = Array.from({ length: random(6) }, () => draw(random(30)));
         const remove = [...live.keys()].filter((key) => random(5) === 0 && !upsert.some((port) => port.key === key));
-        if (random(4) === 0) view = node({ masqueradeAll: random(2) === 0, tcpBeLiberal: random(2) === 0 });
+        if (random(4) === 0) {
+          const { nodePortAddresses } = random(2) === 0 ? LOOPBACK : NO_LOOPBACK;
+          view = node({ masqueradeAll: random(2) === 0, tcpBeLiberal: random(2) === 0, nodePortAddresses });
+        }
         for (const port of upsert) live.set(port.key, port);
         for (const key of remove) live.delete(key);
         planner.apply(partial([...new Map(upsert.map((port) => [port.key, port])).values()], remove, view));
       }
-      const fresh = createPlanner({ ...SETTINGS, hairpin });
+      const fresh = createPlanner(settings);
       fresh.apply(full([...live.values()], view));
       assert.equal(everything(planner), everything(fresh), `round ${round}`);
       for (const table of ['mangle', 'nat', 'filter'] as const)
@@ -151,6 +163,64 @@ test('without a conntrack that drops INVALID by itself the guard goes, and nothi
   const plan = planner.apply(partial([], [], node({ tcpBeLiberal: true })));
   assert.equal(touched(plan), ['filter KUBE-FORWARD']);
   assert.not.match(planner.desired('filter').get('KUBE-FORWARD')!, /INVALID/);
+});
+
+const COUNTING: PlanSettings = { ...SETTINGS, counters: true };
+const nodePortRules = (planner: Planner) =>
+  planner
+    .desired('nat')
+    .get('KUBE-NODEPORTS')!
+    .split('\n')
+    .filter((rule) => rule.includes('-j KUBE-EXT-'));
+
+test('where the kernel counts, INVALID packets are counted before they are dropped, in both families', () => {
+  for (const family of ['IPv4', 'IPv6'] as const) {
+    const planner = createPlanner({ ...COUNTING, family });
+    planner.apply({ ...full([]), family });
+    assert.is(
+      planner.desired('filter').get('KUBE-FORWARD')!.split('\n')[0],
+      '-m conntrack --ctstate INVALID -m nfacct --nfacct-name ct_state_invalid_dropped_pkts -j DROP',
+    );
+  }
+});
+
+test('where the kernel counts, a node port on loopback addresses has a counting rule before the one for all', () => {
+  const planner = createPlanner(COUNTING);
+  planner.apply(full([servicePort({ nodePort: 30080 })], LOOPBACK));
+  const [counting = '', plain = '', ...others] = nodePortRules(planner);
+  assert.equal(others, []);
+  const target = /-j (KUBE-EXT-\S+)$/.exec(plain)?.[1] ?? 'no jump';
+  assert.is(
+    counting,
+    '-d 127.0.0.0/8 -p tcp -m comment --comment "default/web:http node port" -m tcp --dport 30080 ' +
+      `-m nfacct --nfacct-name localhost_nps_accepted_pkts -j ${target}`,
+  );
+  assert.not.match(plain, /nfacct|127/);
+});
+
+test('no node port has a counting rule without counters, loopback addresses or endpoints', () => {
+  const port = servicePort({ nodePort: 30080 });
+  const refused = servicePort({ nodePort: 30080, cluster: [], hasEndpoints: false });
+  for (const [settings, ports, view] of [
+    [SETTINGS, [port], LOOPBACK],
+    [COUNTING, [port], NO_LOOPBACK],
+    [{ ...COUNTING, family: 'IPv6' }, [port], LOOPBACK],
+    [COUNTING, [refused], LOOPBACK],
+  ] as const) {
+    const planner = createPlanner(settings);
+    planner.apply({ ...full(ports, view), family: settings.family });
+    assert.not.match(planner.desired('nat').get('KUBE-NODEPORTS')!, /nfacct/);
+  }
+});
+
+test('when node ports come to answer on loopback addresses, or cease to, their counting rules follow', () => {
+  const planner = createPlanner(COUNTING);
+  planner.apply(full([servicePort({ nodePort: 30080 })], NO_LOOPBACK));
+  assert.is(nodePortRules(planner).length, 1);
+  planner.apply(partial([], [], LOOPBACK));
+  assert.is(nodePortRules(planner).length, 2);
+  planner.apply(partial([], [], NO_LOOPBACK));
+  assert.is(nodePortRules(planner).length, 1);
 });
 
 test.run();

@@ -89,7 +89,37 @@ test('a kernel that refuses a match gets the plainer rules', async () => {
   const refused = { status: 2, stderr: "Couldn't load match\n" };
   const host = fakeHost((line, stdin) => (/bpf|match-set/.test(stdin) ? refused : works(line, stdin)));
   const support = await probe(host, OPTIONS);
-  assert.equal([support.affinity, support.hairpin], ['recent', 'rules']);
+  assert.equal([support.affinity, support.hairpin, support.counters], ['recent', 'rules', true]);
+});
+
+test('counters are used where the kernel has them and takes a rule with one, and what was tried is taken back', async () => {
+  const works = installed('iptables', 'ip6tables');
+  const refused = { status: 2, stderr: "Couldn't load match `nfacct'\n" };
+  const lacking = new Error('nfacct create: EINVAL (this kernel has no packet counters)');
+  for (const [hasCounters, takesRules, expected] of [
+    [true, true, true],
+    [true, false, false],
+    [false, true, false],
+  ] as const) {
+    const made = new Set<string>();
+    const counters = {
+      ensure(name: string) {
+        if (!hasCounters) throw lacking;
+        made.add(name);
+      },
+      read: () => undefined,
+      delete: (name: string) => void made.delete(name),
+    };
+    const plain = fakeHost((line, stdin) => {
+      if (/nfacct/.test(stdin) && made.size === 0) return { status: 1, stderr: 'No such file or directory' };
+      return /nfacct/.test(stdin) && !takesRules ? refused : works(line, stdin);
+    });
+    const host = { ...plain, netlink: { ...plain.netlink, nfacct: () => counters } };
+    const support = await probe(host, OPTIONS);
+    assert.is(support.counters, expected);
+    assert.is(made.size, 0);
+    assert.equal(plain.warnings, []);
+  }
 });
 
 test.run();

@@ -2,7 +2,13 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { HOOKS } from '../../../plugins/iptables/base-chains.ts';
 import { holdsOurs, removal, repair } from '../../../plugins/iptables/repair.ts';
-import { countOperations, parseSave, restoreInput, unreadableTables } from '../../../plugins/iptables/restore-text.ts';
+import {
+  countOperations,
+  parseSave,
+  restoreInput,
+  rulesWritten,
+  unreadableTables,
+} from '../../../plugins/iptables/restore-text.ts';
 
 const test = suite('iptables-save and iptables-restore text');
 
@@ -146,6 +152,22 @@ test('cleanup takes our chains and every jump to them, and leaves the rest', () 
   ]);
   assert.ok(holdsOurs(parseSave(SAVED)));
   assert.not(holdsOurs(parseSave('*nat\n:FOREIGN - [0:0]\nCOMMIT\n')));
+});
+
+test('rules written are those added, by table: not what is deleted, declared or commented', () => {
+  const input = restoreInput({
+    nat: {
+      edits: new Map([
+        ['KUBE-SVC-NEW', '-j RETURN\n-j ACCEPT'],
+        ['KUBE-SVC-GONE', undefined],
+      ]),
+      unhook: [{ table: 'nat', chain: 'PREROUTING', rule: '-j KUBE-OLD' }],
+      hook: [{ table: 'nat', chain: 'PREROUTING', rule: '-j KUBE-SERVICES' }],
+    },
+    filter: { edits: new Map([['KUBE-FORWARD', '-j ACCEPT']]) },
+  });
+  assert.equal(rulesWritten(input), { mangle: 0, nat: 3, filter: 1 });
+  assert.equal(rulesWritten(''), { mangle: 0, nat: 0, filter: 0 });
 });
 
 test.run();

@@ -56,10 +56,14 @@ export function fakeHost(kernel: FakeNftables, parameters: Readonly<Record<strin
       },
       nftablesGeneration: () => kernel.generation(),
       nftables: () => watched,
+      nfacct() {
+        throw new Error('the nftables backend counts in its own table');
+      },
     },
     clock: { now: () => 0, after: () => () => {} },
     signal: new AbortController().signal,
     requestFullSync() {},
+    metrics: { register: () => () => {} },
   };
   return { host, log, events };
 }

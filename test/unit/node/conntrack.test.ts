@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Conntrack, FlowIdentity, SelectOptions } from '../../../core/netlink/conntrack.ts';
 import { NetlinkError } from '../../../core/netlink/errors.ts';
-import { createConntrackReconciler } from '../../../core/node/conntrack.ts';
+import { type ConntrackPass, createConntrackReconciler } from '../../../core/node/conntrack.ts';
 import type { Flow } from '../../../core/node/conntrack-frontends.ts';
 import { servicePort } from '../model/samples.ts';
 import { fakeClock, settle } from '../sync/fake-clock.ts';
@@ -58,16 +58,19 @@ function scene() {
   };
   const log = fakeLog();
   const clock = fakeClock();
-  return { kernel, log, clock, reconciler: createConntrackReconciler({ log, clock, open }) };
+  const passes: ConntrackPass[] = [];
+  const reconciler = createConntrackReconciler({ log, clock, open, onPass: (pass) => passes.push(pass) });
+  return { kernel, log, clock, passes, reconciler };
 }
 
 test('after a change the stale flows are deleted, and it is told how many', async () => {
-  const { kernel, log, reconciler } = scene();
+  const { kernel, log, passes, reconciler } = scene();
   kernel.flows = [flow(VIP, A), flow(VIP, B), flow('198.51.100.1:53', B)];
   reconciler.synced(full([dns([A])]));
   assert.is(kernel.opened, 0, 'not before the sync is over');
   await reconciler.settled();
   assert.equal(kernel.flows, [flow(VIP, A), flow('198.51.100.1:53', B)]);
+  assert.equal(passes, [{ family: 'IPv4', durationSeconds: 0, deleted: 1 }]);
   const [line] = log.at('info');
   assert.is(line?.message, 'Stale UDP flows were deleted from conntrack');
   assert.equal([line?.values.family, line?.values.deleted], ['IPv4', 1]);
