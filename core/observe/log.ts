@@ -11,14 +11,21 @@
  */
 import type { Logger, LogValues } from '../backend.ts';
 
+export interface LogShape {
+  /** -v. */
+  readonly verbosity: number;
+  readonly format: 'text' | 'json';
+}
+
 export interface Log extends Logger {
   /** The same log under another name. */
   child(component: string): Log;
+  /** From now on, for the log that was created and every child of it. */
+  reshape(shape: LogShape): void;
+  shape(): LogShape;
 }
 
-export interface LogOptions {
-  readonly verbosity: number;
-  readonly format: 'text' | 'json';
+export interface LogOptions extends LogShape {
   readonly component: string;
   readonly pid: number;
   /** Receives one line, with its line end. */
@@ -33,24 +40,36 @@ type Level = 'info' | 'warn' | 'error';
 export const STACK_VERBOSITY = 4;
 
 export function createLog(options: LogOptions): Log {
-  const { verbosity, write, now } = options;
-  const format = options.format === 'json' ? jsonLine : textLine;
-  const emit = (level: Level, v: number, message: string, values: LogValues = {}): void =>
-    write(`${format({ options, level, v, message, values, time: now() })}\n`);
+  return logOf(options, { current: options });
+}
+
+function logOf(options: LogOptions, shape: { current: LogShape }): Log {
+  const { component, pid, write, now } = options;
+  const emit = (level: Level, v: number, message: string, values: LogValues = {}): void => {
+    const { verbosity, format } = shape.current;
+    const line: Line = { component, pid, verbosity, level, v, message, values, time: now() };
+    write(`${format === 'json' ? jsonLine(line) : textLine(line)}\n`);
+  };
   return {
     error: (message, values) => emit('error', 0, message, values),
     warn: (message, values) => emit('warn', 0, message, values),
     info: (message, values) => emit('info', 0, message, values),
     verbose(level, message, values) {
-      if (level <= verbosity) emit('info', level, message, values);
+      if (level <= shape.current.verbosity) emit('info', level, message, values);
     },
-    enabled: (level) => level <= verbosity,
-    child: (component) => createLog({ ...options, component }),
+    enabled: (level) => level <= shape.current.verbosity,
+    child: (name) => logOf({ ...options, component: name }, shape),
+    reshape(next) {
+      shape.current = next;
+    },
+    shape: () => shape.current,
   };
 }
 
 interface Line {
-  readonly options: LogOptions;
+  readonly component: string;
+  readonly pid: number;
+  readonly verbosity: number;
   readonly level: Level;
   readonly v: number;
   readonly message: string;
@@ -58,21 +77,21 @@ interface Line {
   readonly time: number;
 }
 
-function textLine({ options, level, message, values, time }: Line): string {
+function textLine({ component, pid, verbosity, level, message, values, time }: Line): string {
   const letter = level[0]!.toUpperCase();
-  const head = `${letter}${clockText(time)} ${String(options.pid).padStart(7)} ${plain(options.component)}] `;
+  const head = `${letter}${clockText(time)} ${String(pid).padStart(7)} ${plain(component)}] `;
   let line = head + escapeControls(message);
   for (const [key, value] of Object.entries(values)) {
-    if (value !== undefined) line += ` ${plain(key)}=${valueText(value, options.verbosity)}`;
+    if (value !== undefined) line += ` ${plain(key)}=${valueText(value, verbosity)}`;
   }
   return line;
 }
 
-function jsonLine({ options, level, v, message, values, time }: Line): string {
-  const head = { ts: Math.round(time * 1000) / 1000, level, component: options.component, msg: message, v };
+function jsonLine({ component, verbosity, level, v, message, values, time }: Line): string {
+  const head = { ts: Math.round(time * 1000) / 1000, level, component, msg: message, v };
   const record: Record<string, unknown> = { ...head };
   for (const [key, value] of Object.entries(values)) {
-    record[key in head ? `${key}_` : key] = value instanceof Error ? errorText(value, options.verbosity) : value;
+    record[key in head ? `${key}_` : key] = value instanceof Error ? errorText(value, verbosity) : value;
   }
   return escapeControls(encode(record));
 }
