@@ -1,32 +1,22 @@
 /**
- * Other versions of `nft` than the installed one, to see whether they can list what we write. Taken with apt-get from
- * Debian's newer suites, with configuration and lists of its own so that the host's stay as they are, and unpacked into
- * a folder that git ignores. They run with their own C library:
+ * Other versions of `nft` than the installed one, to see whether they can list what we write. Taken from Debian's newer
+ * suites and unpacked into a folder that git ignores. They run with their own C library:
  *
  *   node_modules/.cache/nft-versions/1.1.3/   usr/sbin/nft …, unpacked
  *                                  /1.1.3.reason   why there is no such folder
  *
  * What a test is about is pinned; the libraries below it are as the suite has them, vouched for by Debian's signature.
  */
-import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { administratorPath } from './packages.ts';
+import { fetchFromSuite, must, run, type SuitePackages } from './debian-suite.ts';
 
 const CACHE = join(dirname(dirname(fileURLToPath(import.meta.url))), 'node_modules', '.cache', 'nft-versions');
-const MIRROR = 'http://deb.debian.org/debian';
-const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
-const ARCHITECTURE = 'amd64';
 const LIBRARIES = 'libc6 libmnl0 libxtables12 libjansson4 libgmp10 libedit2 libtinfo6 libbsd0 libmd0'.split(' ');
-/** Milliseconds for one step of fetching; the lists of a suite are 10 MB. */
-const STEP_MS = 60_000;
 
-interface Release {
+interface Release extends SuitePackages {
   readonly version: string;
-  readonly suite: string;
-  readonly pins: readonly { readonly name: string; readonly version: string; readonly sha256: string }[];
 }
 
 const RELEASES: readonly Release[] = [
@@ -129,61 +119,11 @@ function commandIn(root: string): readonly string[] {
   return [join(root, linker), '--library-path', libraries.join(':'), join(root, 'usr/sbin/nft')];
 }
 
-function fetchInto(scratch: string, { version, suite, pins }: Release): void {
-  if (process.getuid?.() !== 0) throw new Error('only root fetches it');
-  if (process.arch !== 'x64') throw new Error(`it is pinned for ${ARCHITECTURE} only`);
-  if (!existsSync(KEYRING)) throw new Error(`no ${KEYRING} to check it with: this is not Debian`);
-  for (const path of ['lists/partial', 'cache/archives/partial', 'parts', 'debs', 'root']) {
-    mkdirSync(join(scratch, path), { recursive: true });
-  }
-  const debs = join(scratch, 'debs');
-  writeFileSync(join(scratch, 'status'), '');
-  writeFileSync(
-    join(scratch, 'sources.list'),
-    `deb [arch=${ARCHITECTURE} signed-by=${KEYRING}] ${MIRROR} ${suite} main\n`,
-  );
-  const apt = (...args: readonly string[]) => must('apt-get', [...aptOptions(scratch), ...args], debs);
-  apt('update');
-  const packages = [...pins.map((pin) => `${pin.name}=${pin.version}`), ...LIBRARIES];
-  apt('download', ...packages);
-  for (const { name, sha256 } of pins) {
-    const [file = ''] = globSync(`${name}_*.deb`, { cwd: debs });
-    const found = createHash('sha256')
-      .update(readFileSync(join(debs, file)))
-      .digest('hex');
-    if (found !== sha256) throw new Error(`${file} has the SHA-256 ${found} where ${sha256} is pinned`);
-  }
-  for (const file of globSync('*.deb', { cwd: debs })) must('dpkg', ['-x', file, join(scratch, 'root')], debs);
+function fetchInto(scratch: string, release: Release): void {
+  const { version } = release;
+  mkdirSync(scratch, { recursive: true });
+  fetchFromSuite(scratch, { ...release, unpinned: LIBRARIES });
   const [program = '', ...args] = commandIn(join(scratch, 'root'));
-  const said = must(program, [...args, '--version'], debs);
+  const said = must(program, [...args, '--version'], scratch);
   if (!said.includes(`v${version} `)) throw new Error(`it says that it is ${said.trim()}`);
-}
-
-function aptOptions(scratch: string): readonly string[] {
-  const options = {
-    'Dir::State': scratch,
-    'Dir::State::status': join(scratch, 'status'),
-    'Dir::Cache': join(scratch, 'cache'),
-    'Dir::Etc::sourcelist': join(scratch, 'sources.list'),
-    'Dir::Etc::sourceparts': join(scratch, 'parts'),
-    'Acquire::Languages': 'none',
-    'Acquire::http::Timeout': '15',
-    'Acquire::Retries': '1',
-    // Its own user could not write into our folder.
-    'APT::Sandbox::User': 'root',
-    'APT::Update::Error-Mode': 'any',
-  };
-  return ['-qq', ...Object.entries(options).flatMap(([name, value]) => ['-o', `${name}=${value}`])];
-}
-
-function must(program: string, args: readonly string[], cwd: string): string {
-  const { status, stdout, stderr, error } = run(program, args, cwd);
-  if (status === 0) return stdout;
-  const why = error?.message ?? (stderr.trim().split('\n').at(-1) || `status ${status}`);
-  throw new Error(`${program} ${args.at(-1)}: ${why}`);
-}
-
-function run(program: string, args: readonly string[], cwd?: string): SpawnSyncReturns<string> {
-  const env = { ...process.env, PATH: administratorPath(), LC_ALL: 'C' };
-  return spawnSync(program, args, { cwd, env, encoding: 'utf8', timeout: STEP_MS });
 }

@@ -14,6 +14,7 @@ const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   iptables: ['iptables', 'ip6tables'],
   ipvsadm: ['ipvsadm'],
   nftables: ['nft'],
+  openssl: ['openssl'],
   'util-linux': ['unshare', 'nsenter', 'setpriv', 'mount'],
 };
 

@@ -15,7 +15,7 @@ const LIMIT_MS = 300_000;
 /** Cheapest first. What is not listed runs last, alone. */
 const FOLDERS = ['unit', 'golden', 'conformance', 'netns'];
 const SIDE_BY_SIDE = ['unit', 'golden'];
-const KERNEL_PACKAGES = ['util-linux', 'iptables', 'iproute2', 'nftables', 'ipset'];
+const PACKAGES = ['util-linux', 'iptables', 'iproute2', 'nftables', 'ipset', 'openssl'];
 
 const running = new Set<ChildProcess>();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -28,7 +28,7 @@ process.exitCode = await main(process.argv.slice(2));
 
 async function main(filters: readonly string[]): Promise<number> {
   const files = testFiles(filters);
-  if (files.some((file) => !SIDE_BY_SIDE.includes(folder(file)))) getPackages();
+  getPackages();
   const verdicts: Verdict[] = [];
   const runAll = async (list: readonly string[], atATime: number) => {
     const left = [...list];
@@ -71,7 +71,7 @@ function folder(file: string): string {
 function getPackages(): void {
   if (process.getuid?.() !== 0) return;
   try {
-    ensurePackages(KERNEL_PACKAGES);
+    ensurePackages(PACKAGES);
   } catch (error) {
     console.log((error as Error).message);
   }
