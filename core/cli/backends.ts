@@ -46,13 +46,19 @@ export function backendNames(): readonly string[] {
 export interface ChosenBackend {
   readonly plugin: BackendPlugin;
   readonly options: Readonly<Record<string, unknown>>;
+  /** It programs nothing on this host, so that nothing else of the host is to be touched for it either. */
+  readonly leavesHostAlone?: boolean;
 }
 
 /** The backend that the settings name, and the options it is to get. */
 export async function chooseBackend(settings: Settings): Promise<ChosenBackend> {
   const entry = BUILT_IN.find(({ name }) => name === settings.backend);
   if (!entry) throw new Error(`there is no backend "${settings.backend}"; available: ${backendNames().join(', ')}`);
-  return { plugin: await loadBackend(entry), options: { ...entry.options?.(settings), ...settings.backendOptions } };
+  return {
+    plugin: await loadBackend(entry),
+    options: { ...entry.options?.(settings), ...settings.backendOptions },
+    leavesHostAlone: entry.leavesHostAlone === true,
+  };
 }
 
 export async function loadBackend({ name, load }: BuiltIn): Promise<BackendPlugin> {

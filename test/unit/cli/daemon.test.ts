@@ -1,103 +1,17 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-
-const MAIN = resolve(import.meta.dirname, '../../../core/main.ts');
-const LIMIT_MS = 20_000;
-
-const manifest = (...endpoints: readonly string[]): string =>
-  JSON.stringify({
-    kind: 'List',
-    apiVersion: 'v1',
-    items: [
-      {
-        kind: 'Service',
-        apiVersion: 'v1',
-        metadata: { name: 'web', namespace: 'default' },
-        spec: { clusterIP: '10.96.0.10', clusterIPs: ['10.96.0.10'], ipFamilies: ['IPv4'], ports: [{ port: 80 }] },
-      },
-      {
-        kind: 'EndpointSlice',
-        apiVersion: 'discovery.k8s.io/v1',
-        metadata: { name: 'web-1', namespace: 'default', labels: { 'kubernetes.io/service-name': 'web' } },
-        addressType: 'IPv4',
-        ports: [{ name: '', port: 8080 }],
-        endpoints: endpoints.map((address) => ({ addresses: [address] })),
-      },
-    ],
-  });
-
-interface Daemon {
-  readonly child: ChildProcess;
-  log(): string;
-  stdout(): string;
-  /** Resolves when the output so far matches. */
-  says(pattern: RegExp): Promise<void>;
-  readonly exit: Promise<number | null>;
-}
-
-const running = new Set<ChildProcess>();
-
-function start(...flags: readonly string[]): Daemon {
-  return startProgram(MAIN, ...flags);
-}
-
-function startProgram(...args: readonly string[]): Daemon {
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  running.add(child);
-  let [stdout, stderr] = ['', ''];
-  const listeners = new Set<() => void>();
-  const notify = (): void => {
-    for (const listener of listeners) listener();
-  };
-  child.stdout!.on('data', (chunk) => {
-    stdout += chunk;
-    notify();
-  });
-  child.stderr!.on('data', (chunk) => {
-    stderr += chunk;
-    notify();
-  });
-  const exit = new Promise<number | null>((done) => {
-    child.once('close', (code) => {
-      running.delete(child);
-      done(code);
-      notify();
-    });
-  });
-  return {
-    child,
-    log: () => stderr,
-    stdout: () => stdout,
-    exit,
-    says: (pattern) =>
-      new Promise((done, fail) => {
-        const timer = setTimeout(() => fail(new Error(`no ${pattern} in:\n${stderr}${stdout}`)), LIMIT_MS);
-        const look = (): void => {
-          const said = pattern.test(stderr) || pattern.test(stdout);
-          if (!said && running.has(child)) return;
-          clearTimeout(timer);
-          listeners.delete(look);
-          if (said) done();
-          else fail(new Error(`ended without ${pattern}:\n${stderr}${stdout}`));
-        };
-        listeners.add(look);
-        look();
-      }),
-  };
-}
+import { killAll, MAIN, manifest, NO_SERVERS, start, startProgram } from './program.ts';
 
 const test = suite('the daemon');
 const folder = mkdtempSync(join(tmpdir(), 'daemon-'));
 const file = join(folder, 'web.json');
 
 test.before.each(() => writeFileSync(file, manifest('10.244.1.2')));
-test.after.each(() => {
-  for (const child of running) child.kill('SIGKILL');
-});
+test.after.each(killAll);
 test.after(() => rmSync(folder, { recursive: true }));
 
 test('it serves what the manifests say, follows their edits, and stops in order when told to', async () => {
@@ -147,7 +61,8 @@ import { daemon } from '${resolve(import.meta.dirname, '../../../core/cli/daemon
 import { createLog } from '${resolve(import.meta.dirname, '../../../core/observe/log.ts')}';
 import { parseCommandLine } from '${resolve(import.meta.dirname, '../../../core/config/command-line.ts')}';
 import { checkSettings } from '${resolve(import.meta.dirname, '../../../core/config/settings.ts')}';
-const { settings } = checkSettings(parseCommandLine(process.argv.slice(1)), ['iptables']);
+const line = parseCommandLine(process.argv.slice(1));
+const { settings } = checkSettings(line, ['iptables']);
 const write = (line) => process.stderr.write(line);
 const log = createLog({ verbosity: 0, format: 'text', component: 'kube-proxy', pid: 1, write, now: Date.now });
 let syncs = 0;
@@ -167,11 +82,11 @@ const plugin = {
     return backend;
   },
 };
-process.exitCode = await daemon({ settings, log }, async () => ({ plugin, options: {} }));
+process.exitCode = await daemon({ settings, line, log }, async () => ({ plugin, options: {} }));
 `;
 
 test('what escapes from a plugin is logged and ends nothing, and one that hangs cannot keep it alive', async () => {
-  const script = ['--input-type=module', '--eval', BAD_PLUGIN, '--'];
+  const script = ['--input-type=module', '--eval', BAD_PLUGIN, '--', ...NO_SERVERS];
   const daemon = startProgram(...script, '--manifests', file);
   await daemon.says(/nobody caught it; this is a bug error="thrown at large"/);
   await daemon.says(/nobody handled it; this is a bug error="rejected at large"/);

@@ -1,0 +1,130 @@
+/**
+ * The configuration file, live: an edit is checked, tried and put in force, or refused whole with its reason.
+ *
+ *   file text ──evaluate──▶ faults: refused, the running one stays
+ *                     └───▶ settings ──apply──▶ in force
+ *                                         └──▶ rejected (a backend that this host cannot run, …): refused
+ *
+ * Edits are dealt with one after the other; of those that come meanwhile only the last counts. An application may
+ * still fail after it resolved (`withdraw`): a backend that starts but cannot program anything.
+ */
+import type { Fault } from '../config/command-line.ts';
+import type { Settings } from '../config/settings.ts';
+import { errorText, type Log } from '../observe/log.ts';
+
+/** What a text says; `settings` is absent where faults forbid it. */
+export interface Evaluation {
+  readonly settings?: Settings | undefined;
+  readonly faults: readonly Fault[];
+  readonly hash: string;
+}
+
+export interface LiveConfigurationOptions {
+  readonly file: string;
+  readonly initial: Settings;
+  readonly initialHash: string;
+  readonly evaluate: (text: string) => Evaluation;
+  /** Puts settings in force; rejects, with everything as before, if that cannot be. */
+  readonly apply: (before: Settings, after: Settings) => Promise<void>;
+  readonly log: Log;
+  /** Told of each edit: refused with the reasons, or in force. */
+  readonly onEdit?: (edit: { readonly refused: readonly string[] }) => void;
+}
+
+export interface LiveStatus {
+  /** Hash of the text that is in force, and of the one in the file. */
+  readonly running: string;
+  readonly file: string;
+  /** Why the file's text is not in force; empty when it is. */
+  readonly refused: readonly string[];
+}
+
+export interface LiveConfiguration {
+  running(): Settings;
+  status(): LiveStatus;
+  /** The file has this text now. Resolves when it was dealt with, or a later one is. */
+  edited(text: string): Promise<void>;
+  /** What was in force turned out not to work; the settings before it are to be put in force again. */
+  withdraw(reason: string): Promise<void>;
+}
+
+interface InForce {
+  readonly settings: Settings;
+  readonly hash: string;
+}
+
+export function createLiveConfiguration(options: LiveConfigurationOptions): LiveConfiguration {
+  const { file, evaluate, apply, log, onEdit = () => {} } = options;
+  let inForce: InForce = { settings: options.initial, hash: options.initialHash };
+  let before: InForce | undefined;
+  let fileHash = options.initialHash;
+  let refused: readonly string[] = [];
+  /** The latest text that nobody has looked at yet. */
+  let waiting: string | undefined;
+  let work: Promise<void> = Promise.resolve();
+
+  function refuse(reasons: readonly string[]): void {
+    refused = reasons;
+    for (const reason of reasons) {
+      log.error('The edited configuration is refused and the one before stays in force', { file, reason });
+    }
+    onEdit({ refused: reasons });
+  }
+
+  async function takeUp(): Promise<void> {
+    const text = waiting;
+    waiting = undefined;
+    if (text === undefined) return;
+    const { settings, faults, hash } = evaluate(text);
+    const known = hash === fileHash;
+    fileHash = hash;
+    if (hash === inForce.hash) {
+      if (refused.length > 0) log.info('The configuration file says again what is in force', { file, hash });
+      refused = [];
+      return;
+    }
+    // A text that was refused is not tried again until it changes.
+    if (known && refused.length > 0) return;
+    if (!settings || faults.length > 0) {
+      refuse(faults.map(({ where, what }) => (where === '' ? what : `${where}: ${what}`)));
+      return;
+    }
+    try {
+      await apply(inForce.settings, settings);
+    } catch (error) {
+      refuse([errorText(error)]);
+      return;
+    }
+    before = inForce;
+    inForce = { settings, hash };
+    refused = [];
+    for (const { where, what } of settings.warnings) log.warn('A remark on the configuration', { file, where, what });
+    log.info('The edited configuration is in force', { file, hash });
+    onEdit({ refused: [] });
+  }
+
+  function next(step: () => Promise<void>): Promise<void> {
+    work = work.then(step).catch((error) => {
+      log.error('The configuration could not be dealt with; this is a bug', { file, error });
+    });
+    return work;
+  }
+
+  return {
+    running: () => inForce.settings,
+    status: () => ({ running: inForce.hash, file: fileHash, refused }),
+    edited(text) {
+      waiting = text;
+      return next(takeUp);
+    },
+    withdraw: (reason) =>
+      next(async () => {
+        const earlier = before;
+        if (!earlier) return;
+        before = undefined;
+        await apply(inForce.settings, earlier.settings);
+        inForce = earlier;
+        refuse([reason]);
+      }),
+  };
+}

@@ -1,0 +1,302 @@
+/**
+ * Everything that serves this node, opened in the order in which each part needs the one before, and changed while it
+ * runs.
+ *
+ *   openSource ──▶ conntrack's limits ──▶ openBackend ──▶ HTTP servers ──▶ startSync ──▶ Ready ──▶ others cleaned up
+ *
+ * Settings that differ later are put in force part by part: first all that can fail (the new backend is created, the
+ * new source is opened, addresses are bound), and only when nothing did, the rest. A backend that was created but then
+ * never programs anything is given up by whoever gets `onHopeless`.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { Backend, IPFamily, PluginMetrics, UsesConntrack } from '../backend.ts';
+import type { ChosenBackend } from '../cli/backends.ts';
+import type { Settings } from '../config/settings.ts';
+import type { InterfaceAddress, NodeSettings } from '../model/node-settings.ts';
+import { systemClock as clock } from '../node/clock.ts';
+import { createConntrackReconciler } from '../node/conntrack.ts';
+import { familyChecks } from '../node/ip-families.ts';
+import { releaseMemory } from '../node/release-memory.ts';
+import { createSysctl } from '../node/sysctl.ts';
+import {
+  hashTableTooSmall,
+  healthServerFailed,
+  metricsServerFailed,
+  serviceHealthServerFailed,
+  starting,
+} from '../observe/event-reasons.ts';
+import type { Log } from '../observe/log.ts';
+import type { Metrics } from '../observe/metrics.ts';
+import type { BackendUse } from '../sync/loops.ts';
+import { type Sync, startSync } from '../sync/start.ts';
+import { differences } from './differences.ts';
+import { type OpenBackend, openBackend } from './open-backend.ts';
+import { type OpenSource, openSource } from './open-source.ts';
+import { createReadiness, type Readiness } from './readiness.ts';
+import { openSurfaces, type Surfaces, type SurfacesOptions } from './surfaces.ts';
+import { tuneConntrack, tuneOomScore } from './tune-node.ts';
+
+export interface NodeProxyOptions {
+  readonly settings: Settings;
+  readonly nodeName: (settings: Settings) => string;
+  /** What the settings' backend is; rejects if there is none of that name. */
+  readonly choose: (settings: Settings) => Promise<ChosenBackend>;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  readonly metrics: Metrics;
+  readonly pluginMetrics: PluginMetrics;
+  /** The addresses on the host's interfaces. */
+  readonly addresses: () => readonly InterfaceAddress[];
+  readonly configuration: SurfacesOptions['configuration'];
+  readonly flags: SurfacesOptions['flags'];
+  /** The backend has programmed everything for the first time. */
+  readonly onReady: (backend: string) => void;
+  /** A backend that took over while running cannot program this family, for this reason. */
+  readonly onHopeless: (backend: string, family: IPFamily, reason: string) => void;
+}
+
+export interface NodeProxy {
+  nodeChanged(): void;
+  events(): OpenSource['events'];
+  /** Put other settings in force. Rejects, with everything as it was, if that cannot be. */
+  apply(before: Settings, after: Settings): Promise<void>;
+  /** The rules stay. */
+  stop(): Promise<void>;
+}
+
+/** A sync that wrote this many bytes left much garbage. */
+const LARGE_SYNC_BYTES = 1024 * 1024;
+/** No pause between two self-checks is longer than this, whatever the sync period is. */
+const LONGEST_CHECK_INTERVAL_MS = 5000;
+const TCP_BE_LIBERAL = 'net/netfilter/nf_conntrack_tcp_be_liberal';
+
+/** Rejects if a part cannot be opened; nothing stays open then. */
+export async function startNodeProxy(options: NodeProxyOptions): Promise<NodeProxy> {
+  const { log, metrics } = options;
+  const sysctl = createSysctl();
+  let { settings } = options;
+  let source = await openSourceFor(settings);
+  let backend: OpenBackend;
+  let readiness: Readiness;
+  let sync: Sync | undefined;
+
+  function openSourceFor(of: Settings): Promise<OpenSource> {
+    const onRequest = metrics.restRequest;
+    return openSource({ settings: of, nodeName: options.nodeName(of), clock, log, onRequest });
+  }
+
+  function nodeSettings(of: Settings): NodeSettings {
+    // Asked for (backends then see to it), or set by the host's administrator.
+    const tcpBeLiberal = of.node.tcpBeLiberal || !['0', undefined].includes(sysctl.read(TCP_BE_LIBERAL));
+    return { ...of.node, nodeName: options.nodeName(of), tcpBeLiberal };
+  }
+
+  function tune(of: Settings): void {
+    const shortfall = tuneConntrack(of, sysctl, log);
+    if (shortfall !== '') source.events.record(hashTableTooSmall(options.nodeName(of), shortfall));
+  }
+
+  /** With the host prepared for it. */
+  async function openBackendFor(of: Settings): Promise<OpenBackend> {
+    const chosen = await options.choose(of);
+    if (!chosen.leavesHostAlone) tune(of);
+    return openBackend({
+      chosen,
+      log,
+      signal: options.signal,
+      metrics: options.pluginMetrics,
+      requestFullSync: (reason) => sync?.requestFullSync(reason),
+    });
+  }
+
+  function use(of: Settings, opened: OpenBackend): BackendUse {
+    return {
+      backend: opened.backend,
+      backendName: opened.plugin.name,
+      release: opened.release,
+      minSyncIntervalMs: of.minSyncPeriodMs,
+      checkIntervalMs: Math.min(of.syncPeriodMs, LONGEST_CHECK_INTERVAL_MS),
+      longestRetryMs: of.syncPeriodMs,
+    };
+  }
+
+  /** From now on this backend is the one that counts. `hopeful`: another one could take over again. */
+  function adopt(opened: OpenBackend, hopeful: boolean): void {
+    const { name } = opened.plugin;
+    const { families } = opened.backend;
+    backend = opened;
+    metrics.useBackend({ name, families, usesConntrack: usesConntrack(opened.backend) });
+    readiness = createReadiness({
+      families,
+      onReady(servicePorts) {
+        releaseMemory();
+        log.info('Ready', { backend: name, families: families.join(','), servicePorts });
+        checkFamilies();
+        options.onReady(name);
+      },
+      onHopeless(family) {
+        const reason = sync?.health().families[family]?.lastError ?? 'no reason known';
+        if (hopeful) options.onHopeless(name, family, reason);
+      },
+    });
+  }
+
+  /** Said once the Node is known; nothing here keeps the proxy from serving what it can. */
+  function checkFamilies(): void {
+    const node = sync?.node().object;
+    const { node: of } = settings;
+    const primary = of.bindAddress === '0.0.0.0' || of.bindAddress === '::' ? node?.ips[0] : of.bindAddress;
+    if (primary === undefined) return;
+    const { fatal, notes } = familyChecks({
+      primaryFamily: primary.includes(':') ? 'IPv6' : 'IPv4',
+      nodeIPs: node?.ips ?? [primary],
+      clusterCIDRs: of.clusterCIDRs,
+      podCIDRs: node?.podCIDRs ?? [],
+      detectLocalMode: of.detectLocalMode,
+      served: backend.backend.families,
+      nodePortAddresses: of.nodePortAddresses,
+    });
+    if (fatal !== undefined) log.error('This node and the configuration do not fit', { problem: fatal });
+    for (const note of notes) log.verbose(1, 'A remark on this node', { note });
+  }
+
+  const nodeName = (): string => options.nodeName(settings);
+  const onBindFailure: SurfacesOptions['onBindFailure'] = (server, { address, error }) => {
+    const event = server === 'health' ? healthServerFailed : metricsServerFailed;
+    source.events.record(event(nodeName(), `${address}: ${error.message}`));
+  };
+
+  let surfaces: Surfaces | undefined;
+  const conntrack = createConntrackReconciler({ log: log.child('conntrack'), onPass: metrics.conntrackPass });
+  try {
+    // What was given and cannot be used is to be known before the host is touched.
+    await source.source.prepare?.();
+    adopt(await openBackendFor(settings), false);
+    tuneOomScore(settings, log);
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+  try {
+    surfaces = await openSurfaces({
+      metrics,
+      clock,
+      log,
+      settings: () => settings,
+      backendName: () => backend.plugin.name,
+      sync: () => sync,
+      nodeEligible() {
+        const node = sync?.node();
+        if (node?.object) return node.exists && node.object.eligible;
+        return !source.hasNodes;
+      },
+      source: () => source.facts(),
+      configuration: options.configuration,
+      flags: options.flags,
+      onBindFailure,
+      onServiceListenFailure({ namespace, name, port, error }) {
+        const uid = sync?.service(namespace, name)?.uid ?? '';
+        source.events.record(serviceHealthServerFailed({ namespace, name, uid }, nodeName(), port, error.message));
+      },
+    });
+    source.events.record(starting(nodeName(), backend!.plugin.name));
+    sync = await startSync({
+      ...use(settings, backend!),
+      source: source.source,
+      settings: nodeSettings(settings),
+      addresses: options.addresses,
+      clock,
+      log: log.child('sync'),
+      conntrack,
+      onSync(event) {
+        metrics.synced(event);
+        readiness.synced(event.family, event.servicePorts);
+        if (event.report.bytes >= LARGE_SYNC_BYTES) releaseMemory();
+      },
+      onSyncFailed(event) {
+        metrics.syncFailed(event);
+        readiness.failed(event.family);
+      },
+      onQueued: (family) => metrics.queued(family),
+      onApplied: (change) => surfaces?.applied(change),
+    });
+  } catch (error) {
+    await surfaces?.stop();
+    await source.close();
+    await backend!.backend.close();
+    backend!.release();
+    throw error;
+  }
+  const running = { sync, surfaces };
+
+  /** All that may be refused. What it opened is closed again if a later part is. */
+  async function tryParts(before: Settings, after: Settings, changed: ReturnType<typeof differences>) {
+    const undo: (() => Promise<void> | void)[] = [];
+    try {
+      let nextBackend: OpenBackend | undefined;
+      let nextSource: OpenSource | undefined;
+      if (changed.backend) {
+        const opened = await openBackendFor(after);
+        nextBackend = opened;
+        undo.push(async () => {
+          await opened.backend.close();
+          opened.release();
+        });
+      } else if (changed.conntrack && !backend.leavesHostAlone) {
+        tune(after);
+      }
+      if (changed.source) {
+        const opened = await openSourceFor(after);
+        nextSource = opened;
+        undo.push(() => opened.close());
+        await opened.source.prepare?.();
+      }
+      if (changed.listeners) {
+        undo.push(() => running.surfaces.rebind(before));
+        await running.surfaces.rebind(after);
+      }
+      if (nextSource) {
+        const previous = source;
+        await running.sync.replaceSource(nextSource.source, () => void previous.close());
+      }
+      return { nextBackend, nextSource };
+    } catch (error) {
+      for (const step of undo.reverse()) await step();
+      throw error;
+    }
+  }
+
+  return {
+    nodeChanged: () => running.sync.nodeChanged(),
+    events: () => source.events,
+
+    async apply(before, after) {
+      const changed = differences(before, after);
+      const { nextBackend, nextSource } = await tryParts(before, after, changed);
+      settings = after;
+      if (nextSource) source = nextSource;
+      if (changed.log) log.reshape({ verbosity: after.verbosity, format: after.logFormat });
+      if (changed.oomScore) tuneOomScore(after, log);
+      running.sync.configure(nodeSettings(after));
+      if (nextBackend) {
+        log.info('Another backend takes over', { from: backend.plugin.name, to: nextBackend.plugin.name });
+        adopt(nextBackend, true);
+        await running.sync.replaceBackend(use(after, nextBackend));
+        running.surfaces.keepFamilies(running.sync.families());
+      } else if (changed.pace) {
+        await running.sync.replaceBackend(use(after, backend));
+      }
+      if (!isDeepStrictEqual(before.node, after.node) && !nextBackend) checkFamilies();
+    },
+
+    async stop() {
+      await running.surfaces.stop();
+      await running.sync.stop();
+      await source.close();
+    },
+  };
+}
+
+function usesConntrack(backend: Backend & Partial<UsesConntrack>): boolean {
+  return backend.usesConntrack === true;
+}

@@ -1,0 +1,110 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { parseCommandLine } from '../../../core/config/command-line.ts';
+import { checkSettings, type Settings } from '../../../core/config/settings.ts';
+import { createLiveConfiguration, type Evaluation } from '../../../core/daemon/live-configuration.ts';
+import { createLog } from '../../../core/observe/log.ts';
+
+const test = suite('the live configuration');
+
+const settingsOf = (verbosity: number): Settings =>
+  checkSettings(parseCommandLine(['--manifests=m', `-v=${verbosity}`]), ['iptables']).settings;
+
+/** Texts are verbosities; what is no number is faulty. */
+function evaluate(text: string): Evaluation {
+  if (/^\d+$/.test(text)) return { settings: settingsOf(Number(text)), faults: [], hash: `hash-${text}` };
+  return { faults: [{ where: 'mode', what: `"${text}" is none` }], hash: `hash-${text}` };
+}
+
+function scene(apply: (after: number) => Promise<void> = async () => {}) {
+  const lines: string[] = [];
+  const applied: string[] = [];
+  const edits: (readonly string[])[] = [];
+  const log = createLog({
+    verbosity: 0,
+    format: 'text',
+    component: 'test',
+    pid: 1,
+    write: (line) => lines.push(line),
+    now: () => 0,
+  });
+  const live = createLiveConfiguration({
+    file: 'config.yaml',
+    initial: settingsOf(0),
+    initialHash: 'hash-0',
+    evaluate,
+    async apply(before, after) {
+      await apply(after.verbosity);
+      applied.push(`${before.verbosity} to ${after.verbosity}`);
+    },
+    log,
+    onEdit: ({ refused }) => edits.push(refused),
+  });
+  return { live, lines, applied, edits };
+}
+
+test('a good edit is put in force', async () => {
+  const { live, applied, edits } = scene();
+  await live.edited('2');
+  assert.equal(applied, ['0 to 2']);
+  assert.is(live.running().verbosity, 2);
+  assert.equal(live.status(), { running: 'hash-2', file: 'hash-2', refused: [] });
+  assert.equal(edits, [[]]);
+});
+
+test('a faulty edit keeps the configuration before it, says why, and is over when the file is mended', async () => {
+  const { live, applied, lines, edits } = scene();
+  await live.edited('ipvs6');
+  assert.equal(live.status(), { running: 'hash-0', file: 'hash-ipvs6', refused: ['mode: "ipvs6" is none'] });
+  assert.match(lines.join(''), /E.* refused .*file="config.yaml" reason="mode: \\"ipvs6\\" is none"/);
+  await live.edited('0');
+  assert.equal(live.status(), { running: 'hash-0', file: 'hash-0', refused: [] });
+  assert.equal(applied, []);
+  assert.equal(edits, [['mode: "ipvs6" is none']]);
+});
+
+test('an edit that cannot be applied is refused, and not tried again until the text changes', async () => {
+  let tries = 0;
+  const { live, applied } = scene(async (after) => {
+    if (after !== 3) return;
+    tries++;
+    throw new Error('this kernel has no IPVS');
+  });
+  await live.edited('3');
+  await live.edited('3');
+  assert.is(tries, 1);
+  assert.equal(live.status(), { running: 'hash-0', file: 'hash-3', refused: ['this kernel has no IPVS'] });
+  await live.edited('4');
+  assert.equal(applied, ['0 to 4']);
+});
+
+test('the same text again changes nothing', async () => {
+  const { live, applied, edits } = scene();
+  await live.edited('0');
+  assert.equal([applied, edits], [[], []]);
+});
+
+test('of edits that come while one is applied only the last is', async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const { live, applied } = scene((after) => (after === 1 ? promise : Promise.resolve()));
+  const all = [live.edited('1')];
+  await new Promise((done) => setImmediate(done));
+  all.push(live.edited('2'), live.edited('3'));
+  resolve();
+  await Promise.all(all);
+  assert.equal(applied, ['0 to 1', '1 to 3']);
+});
+
+test('what turns out not to work gives way to what was before, and stays refused', async () => {
+  const { live, applied } = scene();
+  await live.edited('1');
+  await live.edited('2');
+  await live.withdraw('backend x could not program IPv4');
+  assert.equal(applied, ['0 to 1', '1 to 2', '2 to 1']);
+  const status = { running: 'hash-1', file: 'hash-2', refused: ['backend x could not program IPv4'] };
+  assert.equal(live.status(), status);
+  await live.edited('2');
+  assert.equal(live.status(), status);
+});
+
+test.run();
