@@ -83,7 +83,7 @@ export interface ServicePort {
   readonly healthCheckNodePort: number;
   /** Endpoints for policy Cluster, in byte order of "ip:port". Empty too when no destination uses it. */
   readonly cluster: readonly Endpoint[];
-  /** Endpoints of this node, for policy Local; same order. Empty too when no destination uses it. */
+  /** Endpoints of this node, for policy Local; same order. Empty too when neither a destination nor health checks use it. */
   readonly local: readonly Endpoint[];
   /** Something usable exists anywhere, even if neither list may use it: tells REJECT (false) from DROP (true). */
   readonly hasEndpoints: boolean;

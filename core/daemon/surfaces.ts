@@ -55,6 +55,7 @@ const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
 export async function openSurfaces(options: SurfacesOptions): Promise<Surfaces> {
   const { metrics, clock, log, settings, sync } = options;
   const slis = createSlis();
+  let wasReady = false;
 
   const facts = (): HealthFacts => {
     const health = sync()?.health();
@@ -75,7 +76,9 @@ export async function openSurfaces(options: SurfacesOptions): Promise<Surfaces> 
   const readiness = () => {
     const health = sync()?.health();
     const waiting = perFamily(health).filter(([, one]) => one.lastSyncAt === undefined);
-    return { started: health !== undefined, waiting: waiting.map(([family]) => family) };
+    // Of this process: while another backend takes over, the rules of the one before still serve.
+    wasReady ||= health !== undefined && waiting.length === 0;
+    return { started: health !== undefined, waiting: wasReady ? [] : waiting.map(([family]) => family) };
   };
 
   const serviceHealth = createServiceHealth({

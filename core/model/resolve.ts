@@ -45,7 +45,9 @@ export function resolveService(service: Service, slices: Iterable<EndpointSlice>
       zone: node.zone,
       // External destinations use the cluster list even with policy Local: for this node and its own pods.
       usesCluster: internalPolicy === 'Cluster' || external,
-      usesLocal: internalPolicy === 'Local' || (externalPolicy === 'Local' && external),
+      // A load balancer that has no address yet asks on the health check port already.
+      usesLocal:
+        internalPolicy === 'Local' || (externalPolicy === 'Local' && (external || service.healthCheckNodePort !== 0)),
       keepsFlows: port.protocol === 'UDP',
     });
     const { unchosen } = selection;

@@ -11,7 +11,6 @@
  * empty panel. nodejs_eventloop_* and nodejs_heap_* say what one wants to learn from it.
  */
 
-/** A fact that names a backend shows only with it; see `useBackend`. */
 export interface MetricRow {
   readonly name: string;
   readonly type: 'counter' | 'gauge' | 'histogram';
@@ -25,8 +24,8 @@ export interface MetricRow {
 }
 
 /**
- * With which backends: all; some that the reference has, too (there exactly where the reference shows it); or
- * `partial` (all but ipvs, of which the reference knows no partial syncs) and `conntrack` (any that uses conntrack).
+ * With which backends a metric is shown: all of them, those named, `partial` (all but ipvs, of which the reference
+ * knows no partial syncs) or `conntrack` (those that use it). With the reference's modes this is what it shows there.
  */
 export type Shows = 'always' | 'partial' | 'conntrack' | readonly string[];
 

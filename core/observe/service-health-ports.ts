@@ -121,12 +121,8 @@ function healthPort(ports: ReadonlyMap<string, ServicePort> | undefined): Health
 function readyHere(ports: Iterable<ServicePort>): number {
   const ips = new Set<string>();
   for (const port of ports) {
-    // Until it has an external address nothing uses `local`; the balancer may ask before that.
-    const unused = port.nodePort === 0 && port.externalIPs.length === 0 && port.loadBalancerVIPs.length === 0;
-    const candidates = unused && port.internalPolicy === 'Cluster' ? port.cluster : port.local;
-    for (const endpoint of candidates) {
-      if (endpoint.ready && endpoint.isLocal) ips.add(endpoint.ip);
-    }
+    // Endpoints that serve while they terminate never count: no new connections should come for them.
+    for (const { ip, ready } of port.local) if (ready) ips.add(ip);
   }
   return ips.size;
 }

@@ -1,6 +1,7 @@
 /** What becomes of a watch: its events, its ends, and what is asked next and when. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { settle } from '../sync/fake-clock.ts';
 import { list, service, status } from './raw-objects.ts';
 import { stage } from './stage.ts';
 
@@ -123,15 +124,16 @@ test('a watch whose time is over goes on at once from the last version, bookmark
   assert.equal([next.query.watch, next.query.resourceVersion], ['true', '35']);
 });
 
-test('a watch that ends before its time goes on at once, too, but the server may be another: it is asked first', async () => {
+test('a watch that ends before its time goes on at once, too, but the server may be another: it is asked', async () => {
   const { watch, clock, request } = await watching();
   await clock.advance(10_000);
   await watch.event('ADDED', service('b', { version: '21' }));
   await watch.end();
-  const question = request();
-  assert.equal([question.query.watch, question.query.resourceVersionMatch], [undefined, 'NotOlderThan']);
-  await question.answer(200, list('25', [service('a', { version: '10' })]));
-  assert.equal([request().query.resourceVersion], ['21']);
+  const next = request();
+  assert.is(next.query.resourceVersion, '21');
+  next.open();
+  await settle();
+  assert.is(request().query.limit, '1');
 });
 
 test('a watch that ends at once with events goes on at once', async () => {
@@ -149,48 +151,64 @@ test('watches that end at once with nothing are repeated at growing distances', 
     await clock.advance(pause - 1);
     assert.is(api.waiting('services'), 0, `after ${failures} failures`);
     await clock.advance(1);
-    await request().answer(200, list('20', []));
     await request().open().end();
+    assert.ok(request().aborted);
   }
 });
 
-test('a lost connection is asked about with one object, and the watch goes on from the last version', async () => {
-  const { watch, clock, request, names } = await watching();
+test('after a lost connection the watch goes on from the last version, and the server is asked for its own', async () => {
+  const { watch, clock, request, names, api } = await watching();
   await watch.event('ADDED', service('b', { version: '21' }));
   await watch.breakOff();
   await clock.advance(600);
-  const question = request();
-  assert.is(question.path, '/api/v1/namespaces/shop/services');
-  assert.equal(question.query, {
-    fieldSelector: 'metadata.name=a',
-    resourceVersion: '21',
-    resourceVersionMatch: 'NotOlderThan',
-  });
-  await question.answer(200, list('25', [service('a', { version: '10' })]));
   const next = request();
   assert.equal([next.query.watch, next.query.resourceVersion], ['true', '21']);
-  assert.is(names(), 'a b');
+  const stream = next.open();
+  await settle();
+  const question = request();
+  assert.is(question.path, '/api/v1/namespaces/shop/services');
+  assert.equal(question.query, { fieldSelector: 'metadata.name=a', limit: '1' });
+  await question.answer(200, list('25', [service('a', { version: '10' })]));
+  await stream.event('ADDED', service('c', { version: '26' }));
+  assert.is(names(), 'a b c');
+  // Once is enough.
+  for (const version of ['27', '28', '29']) {
+    await clock.advance(150_000);
+    await stream.bookmark(version);
+  }
+  await stream.end();
+  request().open();
+  await settle();
+  assert.is(api.waiting('services'), 0);
 });
 
-test('a server that was restored from a backup while it was away is noticed before a watch would be silent', async () => {
+test('a server that was restored from a backup while it was away is noticed, and read anew as it is', async () => {
   const { watch, clock, request, names } = await watching();
   await watch.breakOff();
   await clock.advance(600);
-  const tooLarge = { causes: [{ reason: 'ResourceVersionTooLarge' }] };
-  await request().answer(504, status(504, 'Timeout', 'Too large resource version: 20, current: 7', tooLarge));
+  const silent = request().open();
+  await settle();
+  await request().answer(200, list('7', []));
+  assert.ok(silent.aborted);
   const latest = request();
-  assert.is(latest.query.resourceVersion, undefined);
+  assert.equal([latest.query.watch, latest.query.resourceVersion, latest.query.limit], [undefined, undefined, '500']);
   await latest.answer(200, list('7', [service('old', { version: '3' })]));
   assert.is(names(), 'old');
   assert.is(request().query.resourceVersion, '7');
 });
 
-test('so is one that answers with an older list instead of an error', async () => {
+test('if the server cannot say its version, the watch is begun again', async () => {
   const { watch, clock, request } = await watching();
   await watch.breakOff();
   await clock.advance(600);
-  await request().answer(200, list('7', []));
-  assert.equal(request().query.resourceVersion, undefined);
+  const first = request().open();
+  await settle();
+  await request().answer(500, 'no');
+  assert.ok(first.aborted);
+  await clock.advance(1_200);
+  request().open();
+  await settle();
+  assert.is(request().query.limit, '1');
 });
 
 test('while the server cannot be reached, the distances grow to half a minute, half of it by chance', async () => {
@@ -226,10 +244,10 @@ test('after a watch that lasted the distances begin anew', async () => {
     await request().fail(unreachable());
   }
   await clock.advance(30_000);
-  await request().answer(200, list('25', []));
   const lasting = request().open();
   await clock.advance(5_000);
   await lasting.breakOff();
+  assert.ok(request().aborted);
   await clock.advance(599);
   assert.is(api.waiting('services'), 0);
   await clock.advance(1);
@@ -245,7 +263,6 @@ test('a watch on which nothing came for two and a half minutes and more is given
   await clock.advance(1);
   assert.ok(watch.aborted);
   await clock.advance(600);
-  await request().answer(200, list('25', [service('a', { version: '10' })]));
   assert.is(request().query.resourceVersion, '22');
   assert.is(names(), 'a');
 });
@@ -253,8 +270,9 @@ test('a watch on which nothing came for two and a half minutes and more is given
 test('two watches in a row on which nothing ever came are followed by a list', async () => {
   const { clock, request } = await watching();
   await clock.advance(165_000 + 600);
-  await request().answer(200, list('25', []));
   request().open();
+  await settle();
+  await request().answer(200, list('25', []));
   await clock.advance(165_000);
   const again = request();
   assert.equal([again.query.watch, again.query.resourceVersion], [undefined, '20']);
@@ -290,7 +308,6 @@ test('410 as an event leads to a list, other errors to another watch', async () 
   const second = await watching();
   await second.watch.event('ERROR', status(500, 'InternalError', 'unable to decode'));
   await second.clock.advance(600);
-  await second.request().answer(200, list('20', []));
   const next = second.request();
   assert.equal([next.query.watch, next.query.resourceVersion], ['true', '20']);
 });
@@ -300,7 +317,6 @@ test('a version that the server cannot watch from five times is given up for a l
   await watch.event('ERROR', status(500, 'InternalError', 'unable to decode'));
   for (let failures = 1; failures < 5; failures++) {
     await clock.advance(30_000);
-    await request().answer(200, list('20', []));
     await request().answer(500, status(500, 'InternalError', 'unable to decode'));
   }
   await clock.advance(30_000);
@@ -343,7 +359,6 @@ test('401 has the credentials read again before the next attempt', async () => {
   assert.equal(api.reloads, ['Unauthorized']);
   assert.is(api.waiting('services'), 0);
   await clock.advance(1_200);
-  await request().answer(200, list('20', []));
   assert.is(request().query.resourceVersion, '20');
   assert.ok(log.at('warn').some(({ message }) => message.includes('does not accept the credentials')));
 });
@@ -369,7 +384,6 @@ test('bytes that are no JSON end the watch, and what came before them counts', a
   await watch.bytes('{"type":"ADDED","object":}\n');
   assert.ok(watch.aborted);
   await clock.advance(600);
-  await request().answer(200, list('25', []));
   assert.is(request().query.resourceVersion, '21');
   assert.is(names(), 'a b');
 });
@@ -379,7 +393,6 @@ test('a stream that ends in the middle of an event is a lost connection, not an 
   await watch.bytes(JSON.stringify({ type: 'ADDED', object: service('b', { version: '21' }) }).slice(0, -1));
   await watch.end();
   await clock.advance(600);
-  await request().answer(200, list('25', []));
   assert.is(request().query.resourceVersion, '20');
   assert.is(names(), 'a');
 });

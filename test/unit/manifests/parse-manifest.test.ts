@@ -35,6 +35,18 @@ test('several documents give several objects, and empty ones give none', () => {
   assert.equal(contents.problems, []);
 });
 
+test('ServiceCIDRs are read, alone and in lists, and have no namespace', () => {
+  const range = { metadata: { name: 'kubernetes', namespace: 'ignored' }, spec: { cidrs: ['10.96.0.0/12'] } };
+  const alone = { apiVersion: 'networking.k8s.io/v1', kind: 'ServiceCIDR', ...range };
+  const list = { apiVersion: 'networking.k8s.io/v1', kind: 'ServiceCIDRList', items: [range] };
+  for (const document of [alone, list]) {
+    const contents = good(JSON.stringify(document), 'json');
+    assert.equal(ids(contents), ['ServiceCIDR kubernetes']);
+    const [object] = contents.objects.values();
+    assert.equal(object?.value, { name: 'kubernetes', cidrs: ['10.96.0.0/12'] });
+  }
+});
+
 test('a text without documents holds nothing', () => {
   for (const text of ['', '\n', '# nothing\n', '---\n', 'null']) assert.equal(ids(good(text)), []);
   assert.equal(ids(good('', 'json')), []);

@@ -59,6 +59,15 @@ nodes('bad addresses and CIDRs are ignored with a problem each', () => {
   ]);
 });
 
+nodes('load balancers may use a node until it is being deleted, by the API or by the autoscaler', () => {
+  const eligible = (rest: object): unknown => parseNode(rawNode(rest)).value?.eligible;
+  assert.is(eligible({ spec: { taints: [{ key: 'node.kubernetes.io/unschedulable', effect: 'NoSchedule' }] } }), true);
+  assert.is(eligible({ spec: { unschedulable: true } }), true);
+  assert.is(eligible({ spec: { taints: [{ key: 'ToBeDeletedByClusterAutoscaler', value: '1' }] } }), false);
+  const metadata = { name: 'node-a', deletionTimestamp: '2026-01-01T00:00:00Z' };
+  assert.is(eligible({ metadata }), false);
+});
+
 nodes('what has no name or is of another kind is left out with a problem', () => {
   assert.match(parseNode({ metadata: {} }).problems.join(), /^metadata\.name: /);
   assert.match(parseNode(rawNode({ kind: 'Pod' })).problems.join(), /^kind: "Pod" is not Node/);

@@ -93,6 +93,16 @@ ports.run();
 
 const merging = suite('merging of slices');
 
+merging('a health check port has local endpoints, even before the balancer has an address', () => {
+  const of = service({ externalPolicy: 'Local', healthCheckNodePort: 31000 });
+  const here = slice([sliceEndpoint('10.0.0.1', { nodeName: 'node-a' }), sliceEndpoint('10.0.0.2')]);
+  assert.equal(
+    only(of, [here]).local.map(({ ip }) => ip),
+    ['10.0.0.1'],
+  );
+  assert.equal(only(service({ externalPolicy: 'Local' }), [here]).local, []);
+});
+
 merging('ports match by name and protocol, and may have other numbers in other slices', () => {
   const slices = [
     slice([sliceEndpoint('10.0.0.1')], { name: 'a' }),

@@ -78,13 +78,10 @@ following('an endpoint that terminates never counts, though it serves', () => {
   assert.is(count(servicePort('web', [], { local })), 0);
 });
 
-following('endpoints of other nodes do not count, also while the balancer has no address yet', () => {
+following('endpoints of other nodes do not count', () => {
   const cluster = [endpoint('10.0.0.1'), endpoint('10.0.9.9', { isLocal: false })];
-  const pending = { nodePort: 0, loadBalancerVIPs: [], local: [], cluster };
-  assert.is(count(servicePort('web', [], pending)), 1);
-  assert.is(count(servicePort('web', [], { ...pending, nodePort: 30_001 })), 0);
-  const local = [endpoint('10.0.0.7')];
-  assert.is(count(servicePort('web', [], { ...pending, internalPolicy: 'Local', cluster: [], local })), 1);
+  assert.is(count(servicePort('web', [], { local: [], cluster })), 0);
+  assert.is(count(servicePort('web', [], { local: [endpoint('10.0.0.1')], cluster })), 1);
 });
 
 following('costs what changed, whatever else there is', () => {
