@@ -4,6 +4,7 @@
  */
 import { BACKEND_API_VERSION, type BackendPlugin } from '../backend.ts';
 import type { Settings } from '../config/settings.ts';
+import type { ChosenBackend } from '../daemon/open-backend.ts';
 
 interface BuiltIn {
   readonly name: string;
@@ -41,13 +42,6 @@ export const BUILT_IN: readonly BuiltIn[] = [
 
 export function backendNames(): readonly string[] {
   return BUILT_IN.map(({ name }) => name);
-}
-
-export interface ChosenBackend {
-  readonly plugin: BackendPlugin;
-  readonly options: Readonly<Record<string, unknown>>;
-  /** It programs nothing on this host, so that nothing else of the host is to be touched for it either. */
-  readonly leavesHostAlone?: boolean;
 }
 
 /** The backend that the settings name, and the options it is to get. */

@@ -106,6 +106,7 @@ async function serve(
       ...origin(settings),
     });
     proxy = await startNodeProxy({
+      version: VERSION,
       settings,
       nodeName,
       choose,

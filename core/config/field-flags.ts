@@ -38,14 +38,6 @@ export const FIELD_FLAGS = {
     '10',
     'Requests that may go out at once before --kube-api-qps limits them.',
   ),
-  'config-sync-period': field(
-    'api',
-    'configSyncPeriod',
-    duration,
-    '15m',
-    'How often everything is looked at again without a change having been reported.',
-  ),
-
   'backend-option': field(
     'backend',
     'backendOptions',
@@ -287,6 +279,14 @@ export const FIELD_FLAGS = {
     WINS,
   ),
 
+  'config-sync-period': field(
+    'accepted',
+    'configSyncPeriod',
+    duration,
+    '15m',
+    'Nothing has to be looked at again unless a change is reported.',
+    { noEffect: NO_EFFECT.resync },
+  ),
   'kube-api-content-type': field(
     'accepted',
     'clientConnection.contentType',

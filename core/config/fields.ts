@@ -131,7 +131,7 @@ export const FIELDS: FieldTree<KubeProxyConfiguration> = {
     udpTimeout: of(duration),
     udpStreamTimeout: of(duration),
   },
-  configSyncPeriod: of(duration, ZERO),
+  configSyncPeriod: of(duration, { ...ZERO, noEffect: NO_EFFECT.resync }),
   portRange: of(string, { noEffect: NO_EFFECT.userspace }),
   windowsRunAsService: of(boolean, windows),
 };

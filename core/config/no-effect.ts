@@ -2,6 +2,7 @@
 export const NO_EFFECT = {
   windows: 'it is for Windows',
   userspace: 'the mode that used it is no more',
+  resync: 'what is known is compared with every complete state that comes, and nothing else can differ',
   json: 'requests are JSON, which every API server speaks',
   metrics: 'no metric is hidden',
   unbuffered: 'lines of the log are written at once',

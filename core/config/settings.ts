@@ -56,7 +56,6 @@ export interface Settings {
   readonly conntrack: ConntrackSettings;
   readonly ipvs: IPVSSettings;
   readonly oomScoreAdj: number;
-  readonly configSyncPeriodMs: number;
   readonly verbosity: number;
   readonly logFormat: 'text' | 'json';
   readonly initOnly: boolean;
@@ -293,7 +292,6 @@ function toSettings(
       udpTimeoutSeconds: seconds(ipvs.udpTimeout),
     },
     oomScoreAdj: configuration.oomScoreAdj,
-    configSyncPeriodMs: configuration.configSyncPeriod,
     verbosity: logging.verbosity,
     logFormat: logging.format === 'json' ? 'json' : 'text',
     initOnly: values['init-only'],

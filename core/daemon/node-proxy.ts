@@ -10,7 +10,6 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { Backend, IPFamily, PluginMetrics, UsesConntrack } from '../backend.ts';
-import type { ChosenBackend } from '../cli/backends.ts';
 import type { Settings } from '../config/settings.ts';
 import type { InterfaceAddress, NodeSettings } from '../model/node-settings.ts';
 import { systemClock as clock } from '../node/clock.ts';
@@ -30,13 +29,15 @@ import type { Metrics } from '../observe/metrics.ts';
 import type { BackendUse } from '../sync/loops.ts';
 import { type Sync, startSync } from '../sync/start.ts';
 import { differences } from './differences.ts';
-import { type OpenBackend, openBackend } from './open-backend.ts';
+import { type ChosenBackend, type OpenBackend, openBackend } from './open-backend.ts';
 import { type OpenSource, openSource } from './open-source.ts';
 import { createReadiness, type Readiness } from './readiness.ts';
 import { openSurfaces, type Surfaces, type SurfacesOptions } from './surfaces.ts';
 import { tuneConntrack, tuneOomScore } from './tune-node.ts';
 
 export interface NodeProxyOptions {
+  /** Of this program. */
+  readonly version: string;
   readonly settings: Settings;
   readonly nodeName: (settings: Settings) => string;
   /** What the settings' backend is; rejects if there is none of that name. */
@@ -82,7 +83,8 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
 
   function openSourceFor(of: Settings): Promise<OpenSource> {
     const onRequest = metrics.restRequest;
-    return openSource({ settings: of, nodeName: options.nodeName(of), clock, log, onRequest });
+    const { version } = options;
+    return openSource({ settings: of, nodeName: options.nodeName(of), version, clock, log, onRequest });
   }
 
   function nodeSettings(of: Settings): NodeSettings {
@@ -179,6 +181,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
   }
   try {
     surfaces = await openSurfaces({
+      version: options.version,
       metrics,
       clock,
       log,

@@ -1,8 +1,14 @@
 /** A plugin with a Host of its own, so that one backend can take over from another without sharing sockets with it. */
-import type { Backend, PluginMetrics } from '../backend.ts';
-import type { ChosenBackend } from '../cli/backends.ts';
+import type { Backend, BackendPlugin, PluginMetrics } from '../backend.ts';
 import { createHost } from '../node/host.ts';
 import type { Log } from '../observe/log.ts';
+
+export interface ChosenBackend {
+  readonly plugin: BackendPlugin;
+  readonly options: Readonly<Record<string, unknown>>;
+  /** It programs nothing on this host, so that nothing else of the host is to be touched for it either. */
+  readonly leavesHostAlone?: boolean;
+}
 
 export interface OpenBackend extends ChosenBackend {
   readonly backend: Backend;

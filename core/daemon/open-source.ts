@@ -1,6 +1,5 @@
 /** Where the settings say that objects come from, opened: the API server or manifests; with it, where events go. */
 import type { Clock } from '../backend.ts';
-import { VERSION } from '../cli/version.ts';
 import type { Settings } from '../config/settings.ts';
 import { badObject } from '../observe/event-reasons.ts';
 import { createEvents, type Events } from '../observe/events.ts';
@@ -27,6 +26,8 @@ export interface OpenSourceOptions {
   readonly settings: Settings;
   /** The hostname override, or the hostname. */
   readonly nodeName: string;
+  /** Of this program, for the User-Agent. */
+  readonly version: string;
   readonly clock: Clock;
   readonly log: Log;
   readonly onRequest: (info: RequestInfo) => void;
@@ -34,7 +35,7 @@ export interface OpenSourceOptions {
 
 /** Rejects if what the settings name cannot be used at all: no such path, a kubeconfig that makes no sense. */
 export async function openSource(options: OpenSourceOptions): Promise<OpenSource> {
-  const { settings, nodeName, clock, log, onRequest } = options;
+  const { settings, nodeName, version, clock, log, onRequest } = options;
   const eventLog = log.child('events');
   const from = settings.source;
   if (from.kind === 'manifests') {
@@ -60,7 +61,7 @@ export async function openSource(options: OpenSourceOptions): Promise<OpenSource
     burst,
     clock,
     log: log.child('api'),
-    userAgent: `kube-proxy/${VERSION} (linux/${process.arch})`,
+    userAgent: `kube-proxy/${version} (linux/${process.arch})`,
     observer: { onRequest },
   });
   const events = createEvents({ api: connection, nodeName, clock, now: Date.now, log: eventLog });

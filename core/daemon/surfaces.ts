@@ -3,7 +3,6 @@
  * each healthCheckNodePort. Everything they answer is asked for when somebody asks; nothing is prepared.
  */
 import type { Change, Clock, IPFamily } from '../backend.ts';
-import { VERSION } from '../cli/version.ts';
 import { toExternal } from '../config/external.ts';
 import { GATES } from '../config/feature-gates.ts';
 import type { Settings } from '../config/settings.ts';
@@ -20,6 +19,8 @@ import type { Sync, SyncHealth } from '../sync/start.ts';
 import type { LiveStatus } from './live-configuration.ts';
 
 export interface SurfacesOptions {
+  /** Of this program. */
+  readonly version: string;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Log;
@@ -139,7 +140,7 @@ export async function openSurfaces(options: SurfacesOptions): Promise<Surfaces> 
             ? {
                 startedAtMs: performance.timeOrigin,
                 nowMs: Date.now(),
-                version: VERSION,
+                version: options.version,
                 kubernetesVersion: KUBERNETES_VERSION,
                 nodeVersion: process.versions.node,
                 backend: options.backendName(),

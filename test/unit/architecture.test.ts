@@ -19,6 +19,10 @@ const ALLOWED: readonly (readonly [folder: string, may: readonly string[]])[] = 
   ['core/node/', ['core/backend.ts', 'core/model/', 'core/netlink/']],
   ['core/source/', ['core/backend.ts', 'core/model/']],
   ['core/sync/', ['core/backend.ts', 'core/model/', 'core/source/source.ts']],
+  [
+    'core/daemon/',
+    ['core/backend.ts', 'core/config/', 'core/model/', 'core/node/', 'core/observe/', 'core/source/', 'core/sync/'],
+  ],
   ['core/', ['core/', 'plugins/', 'package.json']],
 ];
 

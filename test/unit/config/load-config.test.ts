@@ -83,7 +83,6 @@ kubeadm('spelt out, it is this', () => {
       udpTimeoutSeconds: 0,
     },
     oomScoreAdj: -999,
-    configSyncPeriodMs: 900_000,
     verbosity: 0,
     logFormat: 'text',
     initOnly: false,

@@ -69,6 +69,7 @@ async function scene(plugins: readonly FakePlugin[], initial: Settings) {
     for (const wake of waiting) wake();
   };
   const proxy: NodeProxy = await startNodeProxy({
+    version: '0',
     settings: initial,
     nodeName: () => 'worker-1',
     async choose(of) {

@@ -60,7 +60,7 @@ nodes('bad addresses and CIDRs are ignored with a problem each', () => {
 });
 
 nodes('load balancers may use a node until it is being deleted, by the API or by the autoscaler', () => {
-  const eligible = (rest: object): unknown => parseNode(rawNode(rest)).value?.eligible;
+  const eligible = (rest: Record<string, unknown>): unknown => parseNode(rawNode(rest)).value?.eligible;
   assert.is(eligible({ spec: { taints: [{ key: 'node.kubernetes.io/unschedulable', effect: 'NoSchedule' }] } }), true);
   assert.is(eligible({ spec: { unschedulable: true } }), true);
   assert.is(eligible({ spec: { taints: [{ key: 'ToBeDeletedByClusterAutoscaler', value: '1' }] } }), false);
