@@ -69,6 +69,8 @@ export interface NodeProxy {
 const LARGE_SYNC_BYTES = 1024 * 1024;
 /** No pause between two self-checks is longer than this, whatever the sync period is. */
 const LONGEST_CHECK_INTERVAL_MS = 5000;
+/** A complete list leaves as much garbage as a large sync, without a sync following where nothing changed. */
+const TIDY_MS = 60_000;
 const TCP_BE_LIBERAL = 'net/netfilter/nf_conntrack_tcp_be_liberal';
 
 /** Rejects if a part cannot be opened; nothing stays open then. */
@@ -232,6 +234,15 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
   }
   const running = { sync, surfaces };
 
+  let lists = 0;
+  let cancelTidy = clock.after(TIDY_MS, tidy);
+  function tidy(): void {
+    const now = source.facts().reduce((sum, kind) => sum + kind.lists, 0);
+    if (now !== lists) releaseMemory();
+    lists = now;
+    cancelTidy = clock.after(TIDY_MS, tidy);
+  }
+
   /** All that may be refused. What it opened is closed again if a later part is. */
   async function tryParts(before: Settings, after: Settings, changed: ReturnType<typeof differences>) {
     const undo: (() => Promise<void> | void)[] = [];
@@ -293,6 +304,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
     },
 
     async stop() {
+      cancelTidy();
       await running.surfaces.stop();
       await running.sync.stop();
       await source.close();
