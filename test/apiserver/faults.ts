@@ -14,6 +14,8 @@ export type Fault =
       readonly body?: string;
       readonly contentType?: string;
       readonly retryAfterSeconds?: number;
+      /** The header's whole text instead, for example a date. */
+      readonly retryAfter?: string;
     }
   /** "Too old": on lists HTTP 410; on watches HTTP 410 too, or (default) an ERROR event in a stream of status 200. */
   | { readonly kind: 'expired'; readonly as?: 'http' | 'event' }

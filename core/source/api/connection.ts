@@ -117,7 +117,7 @@ export async function openConnection(options: ConnectionOptions): Promise<ApiCon
           if (phase !== 'asking') return;
           phase = 'answered';
           for (const cancel of timers) cancel();
-          resolve(responseOf(message));
+          resolve(responseOf(message, (error) => describe(error, identity)));
         });
         request.on('error', (error) => fail(describe(error, identity)));
         // Comes last, also where the connection is kept for another request.
@@ -188,7 +188,7 @@ function whenConnected(request: http.ClientRequest, callback: () => void): void 
   });
 }
 
-function responseOf(message: http.IncomingMessage): ApiResponse {
+function responseOf(message: http.IncomingMessage, describeError: (error: Error) => Error): ApiResponse {
   // An error after the last reader has gone is nobody's.
   message.on('error', () => {});
   const zipped = message.headers['content-encoding'] === 'gzip';
@@ -200,6 +200,8 @@ function responseOf(message: http.IncomingMessage): ApiResponse {
   async function* read(): AsyncGenerator<Uint8Array> {
     try {
       yield* body as AsyncIterable<Uint8Array>;
+    } catch (error) {
+      throw describeError(error as Error);
     } finally {
       discard();
     }

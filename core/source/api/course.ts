@@ -1,21 +1,22 @@
 /**
  * The reflector's state machine: what to ask next, and when, after how the last attempt ended. Pure.
  *
- *   stream ───all came──▶ watch ──its time was over──▶ watch
- *     │ refused, failed    ▲  │ ended early, or lost ──▶ verify ──the server knows the version──▶ watch
- *     ▼                    │  │                            │
- *   list ────all came──────┘  │                            │ it does not
- *     ▲                       ▼                            ▼
+ *   stream ──all came──▶ watch ──its time is over, or lost──▶ watch, from the last version
+ *     │ refused, failed    ▲  │
+ *     ▼                    │  │
+ *   list ──all came────────┘  │
+ *     ▲                       ▼
  *     └── version expired or refused, or five faults in a row, or the server's versions went back
  *
- * `stream` is WatchList: a watch that first sends everything that exists. `verify` asks for one object "not older than"
- * the last version seen. Whoever restores etcd from a backup restarts the API server, and a watch from a version that
- * such a server has not reached yet is silent, without an error, until it has; by then changes are missed.
+ * `stream` is WatchList: a watch that first sends everything that exists. `verify` goes with a watch that follows on one
+ * that was lost or ended before its time: as soon as it is open, the server is asked which version it has. Whoever
+ * restores etcd from a backup restarts the API server, and a watch from a version that such a server has not reached
+ * yet is silent, without an error, until it has; by then changes are missed.
  */
 import { backoffMs, throttleMs } from './backoff.ts';
 import type { Fault } from './fault.ts';
 
-export type Step = 'stream' | 'list' | 'watch' | 'verify';
+export type Step = 'stream' | 'list' | 'watch';
 
 /** How a list is asked for; each later one costs the server more and is more certain to succeed. */
 export type ListMode =
@@ -36,7 +37,7 @@ export interface Course {
   readonly listMode: ListMode;
   /** The next attempt at the whole state is to be a list, not a stream. */
   readonly avoidStream: boolean;
-  /** Ask whether the server has reached `version` before watching from it. */
+  /** The next watch is to find out whether the server has reached `version`. */
   readonly verify: boolean;
   /** Attempts in a row that came to nothing. */
   readonly failures: number;
@@ -49,7 +50,7 @@ export interface Course {
 /** How an attempt ended. */
 export interface End {
   readonly step: Step;
-  /** Undefined: the server ended it in order (a watch), or it did what it was to do (a list, a verification). */
+  /** Undefined: the server ended it in order (a watch), or it did what it was to do (a list). */
   readonly fault: Fault | undefined;
   /** For how long it was open as a watch of a known state. */
   readonly watchedMs: number;
@@ -87,7 +88,7 @@ export const FIRST_COURSE: Course = {
 };
 
 export function nextStep(course: Course, streamingRefused: boolean): Step {
-  if (course.version !== undefined) return course.verify ? 'verify' : 'watch';
+  if (course.version !== undefined) return 'watch';
   return course.avoidStream || streamingRefused ? 'list' : 'stream';
 }
 
@@ -118,6 +119,11 @@ export function isLasting({ advanced, watchedMs }: End): boolean {
   return advanced || watchedMs >= LASTING_MS;
 }
 
+/** The server has come at least as far as we. */
+export function verified(course: Course): Course {
+  return { ...course, verify: false };
+}
+
 export function afterEnd(before: Course, end: End, random: () => number): Turn {
   const course: Course = isLasting(end) ? { ...before, failures: 0, relists: 0 } : before;
   const { step, fault } = end;
@@ -136,7 +142,6 @@ function after(course: Course, { step, fault, watchedMs, advanced, early }: End,
 
   if (fault === undefined) {
     if (step === 'list') return turn({ ...course, failures: 0 }, 0);
-    if (step === 'verify') return turn({ ...course, verify: false }, 0);
     const verify = course.verify || early;
     return advanced || watchedMs >= SHORT_MS ? turn({ ...course, verify }, 0) : turn({ ...failed, verify });
   }

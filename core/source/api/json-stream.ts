@@ -25,7 +25,6 @@ export const MAX_OBJECT_BYTES = 16 * 1024 * 1024;
 const LINE_FEED = 0x0a;
 const QUOTE = 0x22;
 const COMMA = 0x2c;
-const COLON = 0x3a;
 const OPEN_BRACKET = 0x5b;
 const BACKSLASH = 0x5c;
 const CLOSE_BRACKET = 0x5d;
@@ -241,9 +240,8 @@ function createFrame(): Frame {
   let inString = false;
   let escaped = false;
   let stringBegin = 0;
-  /** The string that ended last at the outermost level, and whether a colon came after it. */
+  /** The string that ended last at the outermost level: before an opening bracket there, it is the key. */
   let lastString = '';
-  let isKey = false;
   let complete = false;
 
   return {
@@ -270,20 +268,12 @@ function createFrame(): Frame {
       switch (byte) {
         case QUOTE:
           inString = true;
-          isKey = false;
           stringBegin = bytes.length;
-          break;
-        case COLON:
-          isKey = depth === 1;
-          break;
-        case COMMA:
-          isKey = false;
           break;
         case OPEN_BRACE:
         case OPEN_BRACKET: {
-          const begins = byte === OPEN_BRACKET && depth === 1 && isKey && lastString === 'items';
+          const begins = byte === OPEN_BRACKET && depth === 1 && lastString === 'items';
           depth++;
-          isKey = false;
           return begins ? 'items begin' : undefined;
         }
         case CLOSE_BRACE:

@@ -7,7 +7,8 @@
  *        └──────── course ◀── how it ended ─┘
  */
 import type { Clock, Logger } from '../../backend.ts';
-import type { ApiConnection, ApiResponse } from './api-connection.ts';
+import { createAnswers } from './answers.ts';
+import type { ApiConnection } from './api-connection.ts';
 import { backoffMs } from './backoff.ts';
 import {
   afterEnd,
@@ -20,14 +21,14 @@ import {
   published,
   reached,
   type Step,
+  verified,
 } from './course.ts';
-import { broken, type Fault, faultOfError, faultOfResponse, silent } from './fault.ts';
-import { type JSONStream, jsonDocuments, jsonList } from './json-stream.ts';
+import { broken, type Fault } from './fault.ts';
+import { jsonDocuments } from './json-stream.ts';
 import type { Collection, Mirror } from './mirror.ts';
 import type { OutageLog } from './outage-log.ts';
 import { collectionPath, oneObjectPath, type Resource } from './resource.ts';
 import { compareVersions } from './resource-version.ts';
-import { watchSilence } from './silence.ts';
 import { readEventVersion, readWatchEvent, type WatchEvent } from './watch-event.ts';
 
 /** Whether this server does WatchList; what one resource learns holds for all. */
@@ -80,8 +81,6 @@ export interface ResourceStatus {
 const HEADERS_MS = 30_000;
 /** A list's headers come when the server has the list together. */
 const LIST_HEADERS_MS = 60_000;
-/** The longest pause inside a list, or inside an answer that is an error. */
-const BODY_SILENCE_MS = 60_000;
 /** The server sends a bookmark about once a minute: without any byte for this long and longer, the connection is dead. */
 const WATCH_SILENCE_MS = 150_000;
 const WATCH_SILENCE_SPREAD_MS = 30_000;
@@ -118,6 +117,10 @@ export function createReflector(options: ReflectorOptions): Reflector {
   let watches = 0;
   let failures = 0;
   let lastError: string | undefined;
+  const onContact = (): void => {
+    lastContactMs = clock.now();
+  };
+  const answers = createAnswers({ connection, clock, onContact });
 
   async function run(): Promise<void> {
     for (let faults = 0; !stopped; ) {
@@ -139,10 +142,7 @@ export function createReflector(options: ReflectorOptions): Reflector {
   async function attemptOnce(step: Step): Promise<Outcome> {
     attempt = new AbortController();
     try {
-      if (step === 'list') return await list();
-      return step === 'verify' ? await verify() : await watch(step);
-    } catch (error) {
-      return { fault: faultOfError(error) };
+      return step === 'list' ? await list() : await watch(step);
     } finally {
       connected = false;
       attempt.abort();
@@ -186,7 +186,8 @@ export function createReflector(options: ReflectorOptions): Reflector {
 
   async function watch(first: 'stream' | 'watch'): Promise<Outcome> {
     const seconds = SHORTEST_WATCH_SECONDS + Math.floor(random() * (LONGEST_WATCH_SECONDS - SHORTEST_WATCH_SECONDS));
-    const response = await ask(
+    const response = await answers.ask(
+      attempt,
       collectionPath(resource, root(), {
         watch: 'true',
         allowWatchBookmarks: 'true',
@@ -224,13 +225,21 @@ export function createReflector(options: ReflectorOptions): Reflector {
         live = { sinceMs: clock.now(), version: event.version };
       }
     });
+    const verification = course.verify ? verify() : undefined;
+    const onVerdict = (found: Fault | undefined): void => {
+      if (!found || attempt.signal.aborted) return;
+      verdict ??= found;
+      attempt.abort();
+    };
+    // What it throws is thrown again below.
+    verification?.then(onVerdict, () => {});
     const silenceMs = WATCH_SILENCE_MS + random() * WATCH_SILENCE_SPREAD_MS;
-    const reading = await read(
-      response,
-      stream,
-      () => (collection ? INITIAL_SILENCE_MS : silenceMs),
-      () => !verdict,
-    );
+    const reading = await answers.read(attempt, response, stream, {
+      silenceMs: () => (collection ? INITIAL_SILENCE_MS : silenceMs),
+      wanted: () => !verdict && !stopped,
+    });
+    attempt.abort();
+    await verification;
 
     const { heard } = reading;
     const fault = verdict ?? reading.fault;
@@ -277,7 +286,7 @@ export function createReflector(options: ReflectorOptions): Reflector {
     let next = '';
     do {
       const path = collectionPath(resource, root(), listParameters(course, next));
-      const page = await readList(path, LIST_HEADERS_MS, collection.put);
+      const page = await answers.readList(attempt, path, LIST_HEADERS_MS, collection.put);
       if ('fault' in page) return page;
       if (page.version === '') return { fault: broken('the list has no resourceVersion') };
       if (page.next !== '' && page.next === next)
@@ -290,91 +299,24 @@ export function createReflector(options: ReflectorOptions): Reflector {
     return DONE;
   }
 
-  /** Has the server reached the version from which to watch? One object is asked for: the answer is the same. */
-  async function verify(): Promise<Outcome> {
+  /** Which version does the server have? One object is asked for, as it is now: the answer says it, too. */
+  async function verify(): Promise<Fault | undefined> {
     const version = course.version ?? '';
-    const parameters = { resourceVersion: version, resourceVersionMatch: 'NotOlderThan' };
     const key = mirror.anyKey();
+    const parameters = { limit: '1' };
     const path =
       key === undefined
         ? collectionPath(resource, root(), parameters)
         : oneObjectPath(resource, root(), key, parameters);
-    const page = await readList(path, HEADERS_MS, () => {});
-    if ('fault' in page) return page;
+    const page = await answers.readList(attempt, path, HEADERS_MS, () => {});
+    if ('fault' in page) return page.fault;
     const order = compareVersions(page.version, version);
-    if (order === undefined || order >= 0) return DONE;
-    return { fault: { kind: 'ahead', message: `the server has only come to version ${page.version}`, status: 0 } };
-  }
-
-  async function readList(
-    path: string,
-    timeoutMs: number,
-    onItem: (raw: unknown) => void,
-  ): Promise<{ readonly version: string; readonly next: string } | { readonly fault: Fault }> {
-    const response = await ask(path, { timeoutMs, compressed: true });
-    if ('fault' in response) return response;
-    const stream = jsonList(onItem);
-    const { fault } = await read(
-      response,
-      stream,
-      () => BODY_SILENCE_MS,
-      () => true,
-    );
-    if (fault) return { fault };
-    const metadata = stream.frame().metadata as Readonly<Record<string, unknown>> | undefined;
-    const text = (value: unknown): string => (typeof value === 'string' ? value : '');
-    return { version: text(metadata?.resourceVersion), next: text(metadata?.continue) };
-  }
-
-  async function ask(
-    path: string,
-    how: { readonly timeoutMs: number; readonly compressed?: boolean },
-  ): Promise<ApiResponse | { readonly fault: Fault }> {
-    const { signal } = attempt;
-    const response = await connection.request({ path, signal, ...how });
-    lastContactMs = clock.now();
-    if (response.status === 200) return response;
-    const controller = attempt;
-    const silence = watchSilence(
-      clock,
-      () => BODY_SILENCE_MS,
-      () => controller.abort(),
-    );
-    try {
-      return { fault: await faultOfResponse(response) };
-    } finally {
-      silence.stop();
+    if (order === undefined || order >= 0) {
+      course = verified(course);
+      return undefined;
     }
-  }
-
-  /** Read an answer's body to its end, or while `wanted` says so. */
-  async function read(
-    response: ApiResponse,
-    into: JSONStream,
-    silenceMs: () => number,
-    wanted: () => boolean,
-  ): Promise<{ readonly fault: Fault | undefined; readonly heard: boolean }> {
-    const controller = attempt;
-    const silence = watchSilence(clock, silenceMs, () => controller.abort());
-    let heard = false;
-    try {
-      for await (const chunk of response.body) {
-        silence.heard();
-        heard = true;
-        lastContactMs = clock.now();
-        into.push(chunk);
-        if (stopped || !wanted()) return { fault: undefined, heard };
-      }
-      const limitMs = silence.brokenMs();
-      if (limitMs !== undefined) return { fault: silent(limitMs), heard };
-      into.end();
-      return { fault: undefined, heard };
-    } catch (error) {
-      const limitMs = silence.brokenMs();
-      return { fault: limitMs === undefined ? faultOfError(error) : silent(limitMs), heard };
-    } finally {
-      silence.stop();
-    }
+    const message = `the server's version is ${page.version}, older than ${version}`;
+    return { kind: 'ahead', message, status: 0 };
   }
 
   function publish(collection: Collection, version: string): void {
@@ -386,7 +328,7 @@ export function createReflector(options: ReflectorOptions): Reflector {
     }
     if (synced) relists++;
     synced = true;
-    onPublished();
+    if (!stopped) onPublished();
   }
 
   function root(): string {

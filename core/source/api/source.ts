@@ -108,7 +108,7 @@ export function apiSource(options: ApiSourceOptions): ApiSource {
 
   /** Whatever has just come: is it enough for the next stage? */
   function advance(): void {
-    if (stopped || synced) return;
+    if (stopped) return;
     if (waitingFor === 'objects') {
       if (!reflectors.services.status().synced || !reflectors.endpointslices.status().synced) return;
       waitFor('node', options.waitForNodeMs ?? WAIT_FOR_NODE_MS);

@@ -274,7 +274,8 @@ async function misbehave(
   }
   const answer = faultOf(faults, 'answer');
   if (answer === undefined) return false;
-  if (answer.retryAfterSeconds !== undefined) response.setHeader('Retry-After', String(answer.retryAfterSeconds));
+  const retryAfter = answer.retryAfter ?? answer.retryAfterSeconds;
+  if (retryAfter !== undefined) response.setHeader('Retry-After', String(retryAfter));
   if (answer.body !== undefined) {
     response.writeHead(answer.status, { 'Content-Type': answer.contentType ?? 'application/json' });
     response.end(answer.body);

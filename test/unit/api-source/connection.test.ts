@@ -551,6 +551,21 @@ test('closing ends what is under way, and nothing is sent after it', async (ther
   assert.is(there.requests.length, 2);
 });
 
+test('closing ends those, too, that go on with certificates of before', async (there) => {
+  there.handle = (request, response) => {
+    if (request.url === '/body') response.write('begun');
+    else response.end('{}');
+  };
+  const { connection } = await open({ kubeconfig: kubeconfig() });
+  const response = await connection.request({ path: '/body', signal: new AbortController().signal });
+  const reading = faultOf(response.text());
+  there.write('ca.crt', there.authority.certificate + createAuthority(there.folder, 'second').certificate);
+  await get(connection);
+  assert.is(there.connections(), 2);
+  connection.close();
+  assert.ok(await reading);
+});
+
 test('hundreds of requests with one signal leave no listener on it, and use one connection', async (there) => {
   const { connection, clock } = await open({ kubeconfig: kubeconfig({ token: 't' }) });
   const { signal } = new AbortController();

@@ -59,6 +59,17 @@ test('documents that are written over several lines are the same', () => {
   );
 });
 
+test('documents and lists come out whole wherever one cut is made', () => {
+  const stream = Buffer.from(NASTY.map((document) => JSON.stringify(document)).join('\n'));
+  const list = Buffer.from(JSON.stringify({ kind: 'items', items: NASTY, metadata: { continue: '"items":[' } }));
+  for (let at = 0; at <= stream.length; at++) {
+    assert.equal(readDocuments([stream.subarray(0, at), stream.subarray(at)]), NASTY, `${at}`);
+  }
+  for (let at = 0; at <= list.length; at++) {
+    assert.equal(readList([list.subarray(0, at), list.subarray(at)]).items, NASTY, `${at}`);
+  }
+});
+
 test('a document is handed on with its last byte, not with the next document', () => {
   let count = 0;
   const stream = jsonDocuments(() => count++);

@@ -87,7 +87,7 @@ test('a new object whose event comes late is not lost', async () => {
 });
 
 test('events out of order bring one new list a minute at most', async () => {
-  const { watch, api, request, clock } = await watching();
+  const { watch, api, request, clock, reflector } = await watching();
   await watch.event('ADDED', service('c', { version: '42' }));
   await watch.event('ADDED', service('b', { version: '41' }));
   assert.ok(watch.aborted);
@@ -99,6 +99,7 @@ test('events out of order bring one new list a minute at most', async () => {
   for (let version = 50; version > 43; version--)
     await next.event('ADDED', service(`d${version}`, { version: `${version}` }));
   assert.not.ok(next.aborted);
+  assert.is(reflector.status().resourceVersion, '50');
   await clock.advance(60_000);
   await next.event('ADDED', service('e', { version: '43' }));
   assert.ok(next.aborted);
@@ -458,6 +459,13 @@ test('nothing is delivered once it was stopped, even from a piece that is alread
   await watch.bytes(text.join('\n'));
   assert.equal(told, ['+ shop/b']);
   assert.ok(watch.aborted);
+});
+
+test('nor is the rest of a whole state', async () => {
+  const there = await stage({ streams: false, onUpsert: () => void there.reflector.stop() });
+  await there.request().answer(200, list('20', [service('a'), service('b')]));
+  assert.equal(there.told, ['+ shop/a']);
+  assert.is(there.published(), 0);
 });
 
 test('stopping ends a request that was not answered, and a pause', async () => {
