@@ -52,6 +52,9 @@ export function containFaults(log: Log): void {
     log.error('A promise was rejected and nobody handled it; this is a bug', { error: reason });
   const thrown = (error: unknown): void =>
     log.error('An exception was thrown and nobody caught it; this is a bug', { error });
+  // Node.js would write its own lines among ours.
+  process.removeAllListeners('warning');
+  process.on('warning', ({ name, message }) => log.verbose(1, 'A warning of Node.js', { name, warning: message }));
   process.on('unhandledRejection', rejected);
   process.on('uncaughtException', thrown);
 }
