@@ -2,11 +2,23 @@ import { appendFile, mkdir, rename, rm, symlink, truncate, writeFile } from 'nod
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Delivered, type Disk, nodeYaml, onDisk, pause, serviceYaml, sliceYaml, until } from './disk.ts';
+import type { Clock } from '../../../core/backend.ts';
+import {
+  type Delivered,
+  type Disk,
+  nodeYaml,
+  onDisk,
+  pause,
+  serviceYaml,
+  sliceYaml,
+  slowClock,
+  until,
+} from './disk.ts';
 
 const test = suite('manifest source');
 
-const on = (run: (disk: Disk) => Promise<void>, file?: string) => (): Promise<void> => onDisk(run, file);
+const on = (run: (disk: Disk) => Promise<void>, file?: string, clock?: Clock) => (): Promise<void> =>
+  onDisk(run, file, clock);
 
 const port = (delivered: Delivered, name: string): number | undefined =>
   delivered.services.get(`default/${name}`)?.ports[0]?.port;
@@ -94,19 +106,24 @@ test(
 
 test(
   'a file that is written in steps is read when it has come to rest',
-  on(async ({ folder, source, delivered, write, log }) => {
-    const text = (value: number): string => ['web', 'api', 'db'].map((name) => serviceYaml(name, value)).join('---\n');
-    await write('web.yaml', text(80));
-    await source.start(delivered);
-    await writeFile(join(folder, 'web.yaml'), '');
-    for (let at = 0; at < text(81).length; at += 40) {
-      await appendFile(join(folder, 'web.yaml'), text(81).slice(at, at + 40));
-      await pause(20);
-    }
-    await until(() => port(delivered, 'db') === 81, 'the whole file');
-    assert.equal(log.at('warn'), []);
-    assert.not(delivered.calls.some((call) => call.startsWith('delete')));
-  }),
+  on(
+    async ({ folder, source, delivered, write, log }) => {
+      const text = (value: number): string =>
+        ['web', 'api', 'db'].map((name) => serviceYaml(name, value)).join('---\n');
+      await write('web.yaml', text(80));
+      await source.start(delivered);
+      await writeFile(join(folder, 'web.yaml'), '');
+      for (let at = 0; at < text(81).length; at += 40) {
+        await appendFile(join(folder, 'web.yaml'), text(81).slice(at, at + 40));
+        await pause(20);
+      }
+      await until(() => port(delivered, 'db') === 81, 'the whole file');
+      assert.equal(log.at('warn'), []);
+      assert.not(delivered.calls.some((call) => call.startsWith('delete')));
+    },
+    undefined,
+    slowClock(10),
+  ),
 );
 
 test(
