@@ -73,6 +73,11 @@ else {
     // A server that cannot stream lists is asked for lists.
     const refusal = server.faults.add({ kind: 'watchListRefused' }, { verb: 'watch' }, Number.POSITIVE_INFINITY);
     await start(cluster.kubeconfig);
+    // Not all of them hold up Ready.
+    for (const resource of ['services', 'endpointslices', 'nodes', 'servicecidrs']) {
+      const listed = () => server.requests().some((one) => one.verb === 'list' && one.resource === resource);
+      await daemon!.until(`a list of ${resource}`, listed);
+    }
     refusal.remove();
     const event = () => server.requests().some(({ method }) => method === 'POST');
     await daemon!.until('an event', event);

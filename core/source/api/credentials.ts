@@ -109,10 +109,14 @@ export async function openCredentials(options: CredentialsOptions): Promise<Cred
     const limit = access.cluster.proxyUrl?.startsWith('http') ? { timeout: CONNECT_LIMIT_MS } : {};
     const request: https.RequestOptions = { headers: {}, ...limit };
     config ??= await createConfig(access);
+    const { exec } = access.user;
     try {
       await config.applyToHTTPSOptions(request);
+      // Otherwise we would be nobody in particular, for as long as what it said is kept.
+      if (exec !== undefined && isEmpty(request)) throw new Error('it gave neither a token nor a certificate');
     } catch (error) {
-      const { exec } = access.user;
+      // The class keeps what a plugin said, whether it makes sense or not.
+      if (exec !== undefined) config = undefined;
       const plugin = exec === undefined ? '' : `credential plugin ${exec.command}: `;
       const problem = `${access.origin}: ${plugin}${messageOf(error) || 'it failed without a word'}`;
       if (!authenticated) throw new Error(problem, { cause: error });
@@ -229,6 +233,10 @@ async function parseFile(file: string): Promise<unknown> {
   } catch (error) {
     throw configError(`kubeconfig ${file}: is not YAML or JSON (${reasonOf(error)}); correct the file`, error);
   }
+}
+
+function isEmpty({ headers, cert, key }: https.RequestOptions): boolean {
+  return lowerCase(headers).authorization === undefined && (cert === undefined || key === undefined);
 }
 
 /** At the start, what is missing or makes no sense is an error of configuration; later it may be on its way. */

@@ -90,6 +90,8 @@ const SHORTEST_WATCH_SECONDS = 300;
 const LONGEST_WATCH_SECONDS = 600;
 /** What a cluster does not have, it may have after an upgrade. */
 const MISSING_PAUSE_MS = 600_000;
+/** So often in a row, half a minute at most, before objects that were there count as gone with their resource. */
+const MISSING_PATIENCE = 6;
 /** Events out of order make another list worth while, but not one for each. */
 const DISTRUST_PAUSE_MS = 60_000;
 
@@ -176,7 +178,10 @@ export function createReflector(options: ReflectorOptions): Reflector {
   /** It is not where it was looked for: maybe at the next root; if at none, there are no such objects. */
   function doWithout(): number {
     rootIndex = (rootIndex + 1) % resource.roots.length;
-    if (++missing < resource.roots.length) return 0;
+    if (++missing % resource.roots.length !== 0) return 0;
+    // A server that is still starting does not have all of its resources yet: what is known goes only if it stays so.
+    const rounds = missing / resource.roots.length;
+    if (mirror.size() > 0 && rounds < MISSING_PATIENCE) return backoffMs(rounds, random);
     missing = 0;
     course = FIRST_COURSE;
     if (!synced || mirror.size() > 0) publish(mirror.collect(), '');
