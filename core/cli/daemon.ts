@@ -117,7 +117,7 @@ async function serve(
       addresses: addresses.current,
       configuration: () => ({ ...live.status(), readAtMs }),
       flags: Object.fromEntries(Object.entries(line.values).map(([name, value]) => [name, flagText(value)])),
-      onReady: (backend) => void cleanUpOthers(backend, log),
+      onReady: (backend) => cleanUpOthers(backend, log),
       onHopeless: (backend, family, reason) =>
         void live.withdraw(`backend ${backend} cannot program ${family} on this node: ${reason}`),
     });

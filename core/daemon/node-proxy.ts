@@ -50,8 +50,11 @@ export interface NodeProxyOptions {
   readonly addresses: () => readonly InterfaceAddress[];
   readonly configuration: SurfacesOptions['configuration'];
   readonly flags: SurfacesOptions['flags'];
-  /** The backend has programmed everything for the first time. */
-  readonly onReady: (backend: string) => void;
+  /**
+   * The backend has programmed everything for the first time. No other takes over before what is done then is done: it
+   * removes the rules of the others, one of which may come back. Must not reject.
+   */
+  readonly onReady: (backend: string) => Promise<void>;
   /** A backend that took over while running cannot program this family, for this reason. */
   readonly onHopeless: (backend: string, family: IPFamily, reason: string) => void;
 }
@@ -81,6 +84,8 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
   let source = await openSourceFor(settings);
   let backend: OpenBackend;
   let readiness: Readiness;
+  /** What follows the backend's being ready. */
+  let aftermath: Promise<void> = Promise.resolve();
   let sync: Sync | undefined;
 
   function openSourceFor(of: Settings): Promise<OpenSource> {
@@ -136,7 +141,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
         releaseMemory();
         log.info('Ready', { backend: name, families: families.join(','), servicePorts });
         checkFamilies();
-        options.onReady(name);
+        aftermath = options.onReady(name);
       },
       onHopeless(family) {
         const reason = sync?.health().families[family]?.lastError ?? 'no reason known';
@@ -250,6 +255,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
       let nextBackend: OpenBackend | undefined;
       let nextSource: OpenSource | undefined;
       if (changed.backend) {
+        await aftermath;
         const opened = await openBackendFor(after);
         nextBackend = opened;
         undo.push(async () => {

@@ -60,7 +60,11 @@ function fakePlugin(name: string, act: { create?: () => void; sync?: () => void 
   return { plugin, calls, changes };
 }
 
-async function scene(plugins: readonly FakePlugin[], initial: Settings) {
+async function scene(
+  plugins: readonly FakePlugin[],
+  initial: Settings,
+  aftermath: () => Promise<void> = async () => {},
+) {
   const registered: string[] = [];
   const told: string[] = [];
   const waiting = new Set<() => void>();
@@ -89,7 +93,10 @@ async function scene(plugins: readonly FakePlugin[], initial: Settings) {
     addresses: () => [],
     configuration: () => ({ running: '', file: '', refused: [] }),
     flags: {},
-    onReady: (backend) => tell(`ready ${backend}`),
+    async onReady(backend) {
+      tell(`ready ${backend}`);
+      await aftermath();
+    },
     onHopeless: (backend, family, reason) => tell(`hopeless ${backend} ${family}: ${reason}`),
   });
   const until = (pattern: RegExp): Promise<void> =>
@@ -174,6 +181,21 @@ test('a backend that took over and programs nothing is told of, with the reason'
     ['ready one', 'hopeless mute IPv4', 'ready one'],
   );
   assert.equal(one.calls, ['create', 'sync', 'close', 'create', 'sync']);
+  await proxy.stop();
+});
+
+test('no backend takes over while what others left is still being removed', async () => {
+  const [one, two] = [fakePlugin('one'), fakePlugin('two')];
+  const before = settings('one');
+  const removal = Promise.withResolvers<void>();
+  const { proxy, until } = await scene([one, two], before, () => removal.promise);
+  await until(/ready one/);
+  const applied = proxy.apply(before, settings('two'));
+  await new Promise((done) => setTimeout(done, 50));
+  assert.equal(two.calls, []);
+  removal.resolve();
+  await applied;
+  await until(/ready two/);
   await proxy.stop();
 });
 
