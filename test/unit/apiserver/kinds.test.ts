@@ -2,22 +2,10 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../apiserver/api/schema.ts';
-import { isApiError, type Status } from '../../apiserver/api/status.ts';
 import { createCluster } from '../../apiserver/cluster.ts';
+import { causes, refused } from './refusals.ts';
 
 const test = suite('apiserver kinds');
-
-function refused(action: () => unknown): Status {
-  try {
-    action();
-  } catch (error) {
-    if (isApiError(error)) return error.status;
-    throw error;
-  }
-  throw new Error('nothing was refused');
-}
-
-const causes = (status: Status) => status.details?.causes?.map(({ field, reason }) => `${field} ${reason}`);
 
 const slice = (more: JsonObject = {}, metadata: JsonObject = {}): JsonObject => ({
   apiVersion: 'discovery.k8s.io/v1',

@@ -2,33 +2,10 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../apiserver/api/schema.ts';
-import { isApiError, type Status } from '../../apiserver/api/status.ts';
-import { createCluster, type TestCluster } from '../../apiserver/cluster.ts';
-import { asService, type ServiceObject } from '../../apiserver/kinds/service-types.ts';
+import { createCluster } from '../../apiserver/cluster.ts';
+import { apply, causes, PORTS, refused, service } from './refusals.ts';
 
 const test = suite('apiserver service validation');
-
-const service = (spec: unknown, metadata: JsonObject = {}, more: JsonObject = {}): JsonObject => ({
-  apiVersion: 'v1',
-  kind: 'Service',
-  metadata: { name: 'web', ...metadata },
-  spec,
-  ...more,
-});
-const PORTS = [{ port: 80 }];
-const apply = ({ objects }: TestCluster, spec: unknown, name = 'web'): ServiceObject =>
-  asService(objects.apply(service(spec, { name })));
-
-function refused(action: () => unknown): Status {
-  try {
-    action();
-  } catch (error) {
-    if (isApiError(error)) return error.status;
-    throw error;
-  }
-  throw new Error('nothing was refused');
-}
-const causes = (status: Status) => status.details?.causes?.map(({ field, reason }) => `${field} ${reason}`);
 
 const FAULTS: readonly (readonly [title: string, spec: unknown, causes: readonly string[]])[] = [
   ['no ports', {}, ['spec.ports FieldValueRequired']],
