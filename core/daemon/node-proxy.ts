@@ -81,7 +81,9 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
   const { log, metrics } = options;
   const sysctl = createSysctl();
   let { settings } = options;
+  /** The one that delivers; another one may be opened, and wait for its first complete state. */
   let source = await openSourceFor(settings);
+  let nextSource: OpenSource | undefined;
   let backend: OpenBackend;
   let readiness: Readiness;
   /** What follows the backend's being ready. */
@@ -248,12 +250,28 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
     cancelTidy = clock.after(TIDY_MS, tidy);
   }
 
+  /** Objects come from there as soon as it has all of them. Rejects if it cannot start. */
+  async function take(opened: OpenSource): Promise<void> {
+    await running.sync.replaceSource(opened.source, () => {
+      log.info('Objects come from another source now', opened.description);
+      void source.close();
+      source = opened;
+      if (nextSource === opened) nextSource = undefined;
+    });
+    if (source === opened) return;
+    log.info('Objects are to come from another source; until it has all of them, the present one counts', {
+      ...opened.description,
+    });
+    void nextSource?.close();
+    nextSource = opened;
+  }
+
   /** All that may be refused. What it opened is closed again if a later part is. */
   async function tryParts(before: Settings, after: Settings, changed: ReturnType<typeof differences>) {
     const undo: (() => Promise<void> | void)[] = [];
     try {
       let nextBackend: OpenBackend | undefined;
-      let nextSource: OpenSource | undefined;
+      let fresh: OpenSource | undefined;
       if (changed.backend) {
         await aftermath;
         const opened = await openBackendFor(after);
@@ -267,7 +285,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
       }
       if (changed.source) {
         const opened = await openSourceFor(after);
-        nextSource = opened;
+        fresh = opened;
         undo.push(() => opened.close());
         await opened.source.prepare?.();
       }
@@ -275,11 +293,8 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
         undo.push(() => running.surfaces.rebind(before));
         await running.surfaces.rebind(after);
       }
-      if (nextSource) {
-        const previous = source;
-        await running.sync.replaceSource(nextSource.source, () => void previous.close());
-      }
-      return { nextBackend, nextSource };
+      if (fresh) await take(fresh);
+      return nextBackend;
     } catch (error) {
       for (const step of undo.reverse()) await step();
       throw error;
@@ -292,9 +307,8 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
 
     async apply(before, after) {
       const changed = differences(before, after);
-      const { nextBackend, nextSource } = await tryParts(before, after, changed);
+      const nextBackend = await tryParts(before, after, changed);
       settings = after;
-      if (nextSource) source = nextSource;
       if (changed.log) log.reshape({ verbosity: after.verbosity, format: after.logFormat });
       if (changed.oomScore) tuneOomScore(after, log);
       running.sync.configure(nodeSettings(after));
@@ -313,7 +327,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
       cancelTidy();
       await running.surfaces.stop();
       await running.sync.stop();
-      await source.close();
+      await Promise.all([source.close(), nextSource?.close()]);
     },
   };
 }

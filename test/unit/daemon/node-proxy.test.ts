@@ -19,7 +19,11 @@ writeFileSync(manifests, manifest('10.244.1.2'));
 test.after(() => rmSync(folder, { recursive: true }));
 
 function settings(backend: string, ...flags: readonly string[]): Settings {
-  const common = ['--manifests', manifests, '--healthz-bind-address=0', '--metrics-bind-address=0'];
+  return settingsOf(backend, '--manifests', manifests, ...flags);
+}
+
+function settingsOf(backend: string, ...flags: readonly string[]): Settings {
+  const common = ['--healthz-bind-address=0', '--metrics-bind-address=0'];
   const checked = checkSettings(parseCommandLine([...common, '--backend', backend, ...flags]), [backend]);
   assert.equal(checked.faults, []);
   return checked.settings;
@@ -215,6 +219,37 @@ test('objects come from elsewhere without a moment of nothing', async () => {
       [true, 1, []],
       [false, 2, []],
     ],
+  );
+  await proxy.stop();
+});
+
+test('a source that has nothing yet replaces nothing, and gives way to a later one', async () => {
+  const one = fakePlugin('one');
+  const before = settings('one');
+  const { proxy, until } = await scene([one], before);
+  await until(/ready one/);
+  const kubeconfig = join(folder, 'kubeconfig');
+  const cluster = { name: 'c', cluster: { server: 'https://127.0.0.1:1' } };
+  const context = { name: 'x', context: { cluster: 'c', user: 'u' } };
+  const user = { name: 'u', user: { token: 't' } };
+  const parts = { clusters: [cluster], contexts: [context], users: [user], 'current-context': 'x' };
+  writeFileSync(kubeconfig, JSON.stringify({ apiVersion: 'v1', kind: 'Config', ...parts }));
+  const nowhere = settingsOf('one', `--kubeconfig=${kubeconfig}`);
+  await proxy.apply(before, nowhere);
+  writeFileSync(manifests, manifest('10.244.1.2', '10.244.1.4'));
+  const changed = async (count: number): Promise<void> => {
+    const deadline = performance.now() + 10_000;
+    while (one.changes.length < count && performance.now() < deadline)
+      await new Promise((done) => setTimeout(done, 20));
+  };
+  await changed(2);
+  const elsewhere = join(folder, 'third.json');
+  writeFileSync(elsewhere, manifest('10.244.1.5'));
+  await proxy.apply(nowhere, settingsOf('one', `--manifests=${elsewhere}`));
+  await changed(3);
+  assert.equal(
+    one.changes.map(({ upsert }) => upsert[0]?.cluster.map(({ ip }) => ip)),
+    [['10.244.1.2'], ['10.244.1.2', '10.244.1.4'], ['10.244.1.5']],
   );
   await proxy.stop();
 });
