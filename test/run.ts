@@ -13,8 +13,8 @@ import { type FileRun, judge, type Verdict } from './run-summary.ts';
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const LIMIT_MS = 300_000;
 /** Cheapest first. What is not listed runs last, alone. */
-const FOLDERS = ['unit', 'golden', 'conformance', 'netns'];
-const SIDE_BY_SIDE = ['unit', 'golden'];
+const FOLDERS = ['unit', 'golden', 'faults', 'netns', 'cluster', 'soak'];
+const SIDE_BY_SIDE = ['unit', 'golden', 'faults'];
 const PACKAGES = ['util-linux', 'iptables', 'iproute2', 'nftables', 'ipset', 'openssl'];
 
 const running = new Set<ChildProcess>();
