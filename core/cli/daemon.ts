@@ -50,6 +50,7 @@ async function initialize({ settings, log }: Run, choose: typeof chooseBackend, 
     signal,
     metrics: { register: () => () => {} },
     requestFullSync: () => {},
+    clock,
   });
   const addresses = watch(log, () => {});
   try {
@@ -60,8 +61,7 @@ async function initialize({ settings, log }: Run, choose: typeof chooseBackend, 
     }
   } finally {
     addresses.stop();
-    await opened.backend.close();
-    opened.release();
+    await opened.discard();
   }
   log.info('Initialized; kube-proxy can run without the privilege to set kernel parameters', {
     backend: settings.backend,
@@ -117,7 +117,10 @@ async function serve(
       addresses: addresses.current,
       configuration: () => ({ ...live.status(), readAtMs }),
       flags: Object.fromEntries(Object.entries(line.values).map(([name, value]) => [name, flagText(value)])),
-      onReady: (backend) => cleanUpOthers(backend, log),
+      async onReady(backend) {
+        live.proven();
+        await cleanUpOthers(backend, log);
+      },
       onHopeless: (backend, family, reason) =>
         void live.withdraw(`backend ${backend} cannot program ${family} on this node: ${reason}`),
     });

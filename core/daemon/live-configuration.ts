@@ -6,11 +6,13 @@
  *                                         └──▶ rejected (a backend that this host cannot run, …): refused
  *
  * Edits are dealt with one after the other; of those that come meanwhile only the last counts. An application may
- * still fail after it resolved (`withdraw`): a backend that starts but cannot program anything.
+ * still fail after it resolved (`withdraw`): a backend that starts but cannot program anything. It gives way to the
+ * last one that did (`proven`), however many edits came since.
  */
 import type { Fault } from '../config/command-line.ts';
 import type { Settings } from '../config/settings.ts';
 import { errorText, type Log } from '../observe/log.ts';
+import { differences } from './differences.ts';
 
 /** What a text says; `settings` is absent where faults forbid it. */
 export interface Evaluation {
@@ -44,9 +46,15 @@ export interface LiveConfiguration {
   status(): LiveStatus;
   /** The file has this text now. Resolves when it was dealt with, or a later one is. */
   edited(text: string): Promise<void>;
-  /** What was in force turned out not to work; the settings before it are to be put in force again. */
+  /** The backend in force has programmed everything. */
+  proven(): void;
+  /** What is in force turns out not to work; the last settings that did are to be put in force again. */
   withdraw(reason: string): Promise<void>;
 }
+
+/** Of a file that is no configuration at all; they are logged, shown and sent as an event. */
+const MOST_REASONS = 20;
+const LONGEST_REASON = 500;
 
 interface InForce {
   readonly settings: Settings;
@@ -56,14 +64,18 @@ interface InForce {
 export function createLiveConfiguration(options: LiveConfigurationOptions): LiveConfiguration {
   const { file, evaluate, apply, log, onEdit = () => {} } = options;
   let inForce: InForce = { settings: options.initial, hash: options.initialHash };
+  /** The last whose backend is known to work; undefined while that is the one in force. */
   let before: InForce | undefined;
+  let isProven = true;
   let fileHash = options.initialHash;
   let refused: readonly string[] = [];
   /** The latest text that nobody has looked at yet. */
   let waiting: string | undefined;
   let work: Promise<void> = Promise.resolve();
 
-  function refuse(reasons: readonly string[]): void {
+  function refuse(all: readonly string[]): void {
+    const reasons = all.slice(0, MOST_REASONS).map((reason) => reason.slice(0, LONGEST_REASON));
+    if (all.length > MOST_REASONS) reasons.push(`and ${all.length - MOST_REASONS} more`);
     refused = reasons;
     for (const reason of reasons) {
       log.error('The edited configuration is refused and the one before stays in force', { file, reason });
@@ -79,8 +91,10 @@ export function createLiveConfiguration(options: LiveConfigurationOptions): Live
     const known = hash === fileHash;
     fileHash = hash;
     if (hash === inForce.hash) {
-      if (refused.length > 0) log.info('The configuration file says again what is in force', { file, hash });
+      if (refused.length === 0) return;
       refused = [];
+      log.info('The configuration file says again what is in force', { file, hash });
+      onEdit({ refused: [] });
       return;
     }
     // A text that was refused is not tried again until it changes.
@@ -95,7 +109,10 @@ export function createLiveConfiguration(options: LiveConfigurationOptions): Live
       refuse([errorText(error)]);
       return;
     }
-    before = inForce;
+    if (differences(inForce.settings, settings).backend) {
+      if (isProven) before = inForce;
+      isProven = false;
+    }
     inForce = { settings, hash };
     refused = [];
     for (const { where, what } of settings.warnings) log.warn('A remark on the configuration', { file, where, what });
@@ -117,14 +134,27 @@ export function createLiveConfiguration(options: LiveConfigurationOptions): Live
       waiting = text;
       return next(takeUp);
     },
-    withdraw: (reason) =>
-      next(async () => {
+    proven() {
+      isProven = true;
+      before = undefined;
+    },
+    withdraw(reason) {
+      const suspect = inForce;
+      return next(async () => {
         const earlier = before;
-        if (!earlier) return;
-        before = undefined;
-        await apply(inForce.settings, earlier.settings);
+        // A later edit has replaced it already.
+        if (!earlier || inForce !== suspect) return;
+        try {
+          await apply(inForce.settings, earlier.settings);
+        } catch (error) {
+          refuse([reason, `what was in force before cannot be put in force again: ${errorText(error)}`]);
+          return;
+        }
         inForce = earlier;
+        before = undefined;
+        isProven = true;
         refuse([reason]);
-      }),
+      });
+    },
   };
 }

@@ -86,8 +86,10 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
   let nextSource: OpenSource | undefined;
   let backend: OpenBackend;
   let readiness: Readiness;
-  /** What follows the backend's being ready. */
+  /** What follows a backend's being ready. */
   let aftermath: Promise<void> = Promise.resolve();
+  /** Whose Node the source in use delivers. */
+  let servedNode = options.nodeName(settings);
   let sync: Sync | undefined;
 
   function openSourceFor(of: Settings): Promise<OpenSource> {
@@ -117,6 +119,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
       signal: options.signal,
       metrics: options.pluginMetrics,
       requestFullSync: (reason) => sync?.requestFullSync(reason),
+      clock,
     });
   }
 
@@ -143,7 +146,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
         releaseMemory();
         log.info('Ready', { backend: name, families: families.join(','), servicePorts });
         checkFamilies();
-        aftermath = options.onReady(name);
+        aftermath = aftermath.then(() => options.onReady(name));
       },
       onHopeless(family) {
         const reason = sync?.health().families[family]?.lastError ?? 'no reason known';
@@ -227,7 +230,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
       },
       onSyncFailed(event) {
         metrics.syncFailed(event);
-        readiness.failed(event.family);
+        readiness.failed(event.family, event.late);
       },
       onQueued: (family) => metrics.queued(family),
       onApplied: (change) => surfaces?.applied(change),
@@ -235,11 +238,11 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
   } catch (error) {
     await surfaces?.stop();
     await source.close();
-    await backend!.backend.close();
-    backend!.release();
+    await backend!.discard();
     throw error;
   }
   const running = { sync, surfaces };
+  let stopped = false;
 
   let lists = 0;
   let cancelTidy = clock.after(TIDY_MS, tidy);
@@ -250,14 +253,16 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
     cancelTidy = clock.after(TIDY_MS, tidy);
   }
 
-  /** Objects come from there as soon as it has all of them. Rejects if it cannot start. */
-  async function take(opened: OpenSource): Promise<void> {
-    await running.sync.replaceSource(opened.source, () => {
+  /** Objects come from there, and the Node is this one, as soon as it has all of them. Rejects if it cannot start. */
+  async function take(opened: OpenSource, node: string): Promise<void> {
+    const onLive = (): void => {
       log.info('Objects come from another source now', opened.description);
       void source.close();
       source = opened;
+      servedNode = node;
       if (nextSource === opened) nextSource = undefined;
-    });
+    };
+    await running.sync.replaceSource(opened.source, onLive, node);
     if (source === opened) return;
     log.info('Objects are to come from another source; until it has all of them, the present one counts', {
       ...opened.description,
@@ -276,11 +281,9 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
         await aftermath;
         const opened = await openBackendFor(after);
         nextBackend = opened;
-        undo.push(async () => {
-          await opened.backend.close();
-          opened.release();
-        });
+        undo.push(() => opened.discard());
       } else if (changed.conntrack && !backend.leavesHostAlone) {
+        undo.push(() => tune(before));
         tune(after);
       }
       if (changed.source) {
@@ -293,10 +296,16 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
         undo.push(() => running.surfaces.rebind(before));
         await running.surfaces.rebind(after);
       }
-      if (fresh) await take(fresh);
+      if (fresh) await take(fresh, options.nodeName(after));
       return nextBackend;
     } catch (error) {
-      for (const step of undo.reverse()) await step();
+      for (const step of undo.reverse()) {
+        try {
+          await step();
+        } catch (fault) {
+          log.error('A part of a refused configuration could not be taken back', { error: fault });
+        }
+      }
       throw error;
     }
   }
@@ -308,14 +317,19 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
     async apply(before, after) {
       const changed = differences(before, after);
       const nextBackend = await tryParts(before, after, changed);
+      if (stopped) return nextBackend?.discard();
       settings = after;
       if (changed.log) log.reshape({ verbosity: after.verbosity, format: after.logFormat });
       if (changed.oomScore) tuneOomScore(after, log);
-      running.sync.configure(nodeSettings(after));
+      // Another name counts from the moment on in which the source that has its Node is live.
+      running.sync.configure({ ...nodeSettings(after), nodeName: servedNode });
       if (nextBackend) {
         log.info('Another backend takes over', { from: backend.plugin.name, to: nextBackend.plugin.name });
-        adopt(nextBackend, true);
-        await running.sync.replaceBackend(use(after, nextBackend));
+        await running.sync.replaceBackend(use(after, nextBackend), async () => {
+          // The one before may have become ready by its very last sync.
+          await aftermath;
+          adopt(nextBackend, true);
+        });
         running.surfaces.keepFamilies(running.sync.families());
       } else if (changed.pace) {
         await running.sync.replaceBackend(use(after, backend));
@@ -324,6 +338,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
     },
 
     async stop() {
+      stopped = true;
       cancelTidy();
       await running.surfaces.stop();
       await running.sync.stop();

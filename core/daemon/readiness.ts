@@ -3,13 +3,14 @@ import type { IPFamily } from '../backend.ts';
 
 export interface Readiness {
   synced(family: IPFamily, servicePorts: number): void;
-  failed(family: IPFamily): void;
+  /** `hung`: it has not even ended, so that there will be no other attempt. */
+  failed(family: IPFamily, hung?: boolean): void;
   ready(): boolean;
 }
 
 export interface ReadinessOptions {
   readonly families: readonly IPFamily[];
-  /** Called once. */
+  /** Called once; also for a backend that was hopeless and works after all. */
   readonly onReady: (servicePorts: Readonly<Partial<Record<IPFamily, number>>>) => void;
   /** Called once, unless it was ready before: a family has failed this many times without ever succeeding. */
   readonly failuresUntilHopeless?: number;
@@ -25,13 +26,12 @@ export function createReadiness(options: ReadinessOptions): Readiness {
     synced(family, servicePorts) {
       counts.set(family, servicePorts);
       if (state === 'ready' || !families.every((each) => counts.has(each))) return;
-      const told = state;
       state = 'ready';
-      if (told === 'waiting') onReady(Object.fromEntries(families.map((each) => [each, counts.get(each) ?? 0])));
+      onReady(Object.fromEntries(families.map((each) => [each, counts.get(each) ?? 0])));
     },
-    failed(family) {
+    failed(family, hung = false) {
       if (counts.has(family)) return;
-      const count = (failures.get(family) ?? 0) + 1;
+      const count = hung ? failuresUntilHopeless : (failures.get(family) ?? 0) + 1;
       failures.set(family, count);
       if (state !== 'waiting' || count < failuresUntilHopeless || !onHopeless) return;
       state = 'hopeless';

@@ -68,6 +68,8 @@ export interface FailedSyncEvent {
   readonly family: IPFamily;
   readonly full: boolean;
   readonly durationMs: number;
+  /** It did not end within the deadline; there is no other before it does. */
+  readonly late: boolean;
 }
 
 /** Instants are milliseconds of the injected clock; undefined = never. */
@@ -85,8 +87,8 @@ export interface FamilyHealth {
 }
 
 export interface FamilySync {
-  /** Something became dirty. */
-  wake(): void;
+  /** Something became dirty; `since` when, if not just now. */
+  wake(since?: number): void;
   /** The node may look different now; costs nothing when it does not. */
   nodeChanged(): void;
   requestFull(reason: string): void;
@@ -158,7 +160,11 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
     inFlightSince = pendingSince;
     pendingSince = undefined;
     const change = nextChange();
-    if (!change) return true;
+    if (!change) {
+      // What they triggered changes nothing here; they must not pass for the latency of a later sync.
+      triggerTimes = [];
+      return true;
+    }
     fullReason = undefined;
     inFlightSince ??= clock.now();
 
@@ -175,7 +181,8 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
         runner.retryNow();
       });
     }
-    options.onSyncFailed({ family, full: change.full, durationMs: outcome.durationMs });
+    const late = outcome.kind === 'late';
+    options.onSyncFailed({ family, full: change.full, durationMs: outcome.durationMs, late });
     return failed(outcome.error);
   }
 
@@ -257,10 +264,10 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
     wake();
   }
 
-  function wake(): void {
+  function wake(since = clock.now()): void {
     if (stopped || !store.isSynced()) return;
     if (pendingSince === undefined) {
-      pendingSince = clock.now();
+      pendingSince = since;
       options.onQueued(family);
     }
     runner.run();

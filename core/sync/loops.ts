@@ -53,8 +53,8 @@ export interface LoopsOptions extends BackendUse {
 export interface Loops {
   readonly backend: Backend;
   readonly families: readonly IPFamily[];
-  /** Something of this family became dirty. */
-  wake(family: IPFamily): void;
+  /** Something of this family became dirty; `since` when, if not just now. */
+  wake(family: IPFamily, since?: number): void;
   nodeChanged(): void;
   requestFull(reason: string): void;
   busy(): boolean;
@@ -122,7 +122,7 @@ export function startLoops(options: LoopsOptions): Loops {
   return {
     backend,
     families: served,
-    wake: (family) => loops.get(family)?.wake(),
+    wake: (family, since) => loops.get(family)?.wake(since),
     nodeChanged() {
       for (const loop of loops.values()) loop.nodeChanged();
     },

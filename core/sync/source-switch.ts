@@ -10,8 +10,11 @@ import type { ObjectSink } from '../source/source.ts';
 import type { Store } from './store.ts';
 
 export interface SourceSwitch {
-  /** A sink for the next source. `onLive` is called when it takes over, for the first one at synced(). */
-  open(onLive: () => void): ObjectSink;
+  /**
+   * A sink for the next source. `onTakeover` is called before its state replaces what the store holds, `onLive` after;
+   * of the first one only `onLive`, at synced().
+   */
+  open(onLive: () => void, onTakeover?: () => void): ObjectSink;
 }
 
 export function createSourceSwitch(store: Store): SourceSwitch {
@@ -20,9 +23,9 @@ export function createSourceSwitch(store: Store): SourceSwitch {
   /** The number, in the order of opening, of the live one. */
   let liveNumber = 0;
   return {
-    open(onLive) {
+    open(onLive, onTakeover = () => {}) {
       const number = opened++;
-      if (number > 0) return holdBack(number, onLive);
+      if (number > 0) return holdBack(number, onLive, onTakeover);
       live = direct(onLive);
       return live;
     },
@@ -48,7 +51,7 @@ export function createSourceSwitch(store: Store): SourceSwitch {
     return sink;
   }
 
-  function holdBack(number: number, onLive: () => void): ObjectSink {
+  function holdBack(number: number, onLive: () => void, onTakeover: () => void): ObjectSink {
     const services = new Map<string, Service>();
     const slices = new Map<string, EndpointSlice>();
     const nodes = new Map<string, Node>();
@@ -81,6 +84,7 @@ export function createSourceSwitch(store: Store): SourceSwitch {
         complete = true;
         live = then;
         liveNumber = number;
+        onTakeover();
         for (const service of services.values()) store.upsertService(service);
         for (const slice of slices.values()) store.upsertEndpointSlice(slice);
         for (const node of nodes.values()) store.upsertNode(node);

@@ -82,14 +82,15 @@ export interface Sync {
   /**
    * Program another backend, or the same one at another pace, from everything that is known. The one before is closed
    * first (unless it is the same object), and what it programmed stays. Throws before anything changed if the new one
-   * serves no family.
+   * serves no family. `onTakeover` is waited for when the last sync of the one before has ended and was told of.
    */
-  replaceBackend(use: BackendUse): Promise<void>;
+  replaceBackend(use: BackendUse, onTakeover?: () => void | Promise<void>): Promise<void>;
   /**
    * Take the objects from elsewhere. Rejects, leaving all as it was, if that source cannot start. The present source
-   * delivers until the new one has its first complete state; `onLive` tells when.
+   * delivers until the new one has its first complete state, from which on the Node is `nodeName` (default: as before);
+   * `onLive` tells when. One that has no state yet when another is to take over is stopped at once.
    */
-  replaceSource(source: Source, onLive?: () => void): Promise<void>;
+  replaceSource(source: Source, onLive?: () => void, nodeName?: string): Promise<void>;
 }
 
 const BOTH: readonly IPFamily[] = ['IPv4', 'IPv6'];
@@ -103,11 +104,17 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
   const { source } = options;
   let { settings } = options;
   const sources = new Set<Source>([source]);
+  let liveSource = source;
   const waiting = new Set<() => void>();
   const store = createStore({
     nodeName: () => settings.nodeName,
     log,
-    onDirty: (family) => loops.wake(family),
+    onDirty(family) {
+      if (loops.families.includes(family)) return loops.wake(family);
+      // Nobody asks for it, and a backend that takes over looks at everything.
+      store.takeDirty(family);
+      store.takeTriggerTimes(family);
+    },
     onNode: () => loops.nodeChanged(),
     startedAt: now(),
   });
@@ -239,25 +246,36 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
       loops.nodeChanged();
     },
 
-    replaceBackend: (use) =>
+    replaceBackend: (use, onTakeover) =>
       inTurn(async () => {
         if (stopping) return;
         const next = loopsOf(use);
         const before = loops;
         await before.stop();
+        await onTakeover?.();
         if (before.backend !== use.backend) await before.close();
         loops = next;
-        if (store.isSynced()) for (const family of next.families) next.wake(family);
+        // Nothing is programmed by being handed on: what waited for the one before waits since then.
+        const { families: waited } = before.health();
+        if (store.isSynced()) for (const family of next.families) next.wake(family, waited[family]?.pendingSince);
       }),
 
-    replaceSource: (next, onLive = () => {}) =>
+    replaceSource: (next, onLive = () => {}, nodeName = settings.nodeName) =>
       inTurn(async () => {
         if (stopping) return;
-        const before = [...sources];
-        const sink = switchboard.open(() => {
-          for (const each of before) void stopSource(each);
-          onLive();
-        });
+        for (const each of sources) if (each !== liveSource) void stopSource(each);
+        const sink = switchboard.open(
+          () => {
+            void stopSource(liveSource);
+            liveSource = next;
+            onLive();
+          },
+          () => {
+            if (nodeName === settings.nodeName) return;
+            settings = { ...settings, nodeName };
+            store.nodeRenamed();
+          },
+        );
         sources.add(next);
         try {
           await next.start(sink);

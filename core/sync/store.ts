@@ -92,10 +92,13 @@ export function createStore(options: StoreOptions): Store {
     }
   }
 
-  function markSlice(slice: EndpointSlice): void {
+  /** False when nobody is served by it. */
+  function markSlice(slice: EndpointSlice): boolean {
     const owner = ownerOf(slice);
     // A Service that comes later is dirty by itself then, and finds its slices here.
-    if (services.get(owner)?.families[slice.family] !== undefined) markDirty(slice.family, owner, 'endpoints');
+    if (services.get(owner)?.families[slice.family] === undefined) return false;
+    markDirty(slice.family, owner, 'endpoints');
+    return true;
   }
 
   function detach(key: string, slice: EndpointSlice): void {
@@ -139,8 +142,8 @@ export function createStore(options: StoreOptions): Store {
       }
       slices.set(key, slice);
       attach(key, slice);
-      markSlice(slice);
-      if (slice.triggerTimeMs > options.startedAt && slice.triggerTimeMs !== before?.triggerTimeMs) {
+      const served = markSlice(slice);
+      if (served && slice.triggerTimeMs > options.startedAt && slice.triggerTimeMs !== before?.triggerTimeMs) {
         dirty[slice.family].triggered(ownerOf(slice), slice.triggerTimeMs);
       }
     },

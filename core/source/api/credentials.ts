@@ -68,6 +68,8 @@ export async function openCredentials(options: CredentialsOptions): Promise<Cred
   let authenticated: https.RequestOptions | undefined;
   let transport: Transport | undefined;
   let pending: Promise<Identity> | undefined;
+  /** Ends credential plugins. */
+  const closing = new AbortController();
   /** What is wrong now, and what was said of it. */
   let problems: string[] = [];
   let told = '';
@@ -108,7 +110,7 @@ export async function openCredentials(options: CredentialsOptions): Promise<Cred
     // For a CONNECT that is never answered. A SOCKS agent would take it as a limit on silence and end quiet watches.
     const limit = access.cluster.proxyUrl?.startsWith('http') ? { timeout: CONNECT_LIMIT_MS } : {};
     const request: https.RequestOptions = { headers: {}, ...limit };
-    config ??= await createConfig(access);
+    config ??= await createConfig(access, closing.signal);
     const { exec } = access.user;
     try {
       await config.applyToHTTPSOptions(request);
@@ -145,7 +147,7 @@ export async function openCredentials(options: CredentialsOptions): Promise<Cred
     const old = transport;
     if (old && proxyUrl !== undefined) {
       // The class caches its agents by name, whatever became of the certificates.
-      config = await createConfig(access);
+      config = await createConfig(access, closing.signal);
       await config.applyToHTTPSOptions(request);
     }
     const own = { keepAlive: true, timeout: IDLE_MS, ...tls };
@@ -181,6 +183,7 @@ export async function openCredentials(options: CredentialsOptions): Promise<Cred
       config = undefined;
     },
     close() {
+      closing.abort();
       transport?.agent.destroy();
     },
   };
@@ -229,10 +232,17 @@ async function parseFile(file: string): Promise<unknown> {
   }
   const { parse } = await import('yaml');
   try {
-    return parse(text);
+    return parse(text, { logLevel: 'error' });
   } catch (error) {
-    throw configError(`kubeconfig ${file}: is not YAML or JSON (${reasonOf(error)}); correct the file`, error);
+    throw configError(`kubeconfig ${file}: is not YAML or JSON (${placeOf(error)}); correct the file`);
   }
+}
+
+/** What and where. Neither its message nor the error as a cause: both quote the file, which holds credentials. */
+function placeOf(error: unknown): string {
+  const { code, linePos } = error as { code?: unknown; linePos?: readonly { line: number; col: number }[] };
+  const [at] = linePos ?? [];
+  return `${typeof code === 'string' ? code : 'unreadable'}${at ? ` at line ${at.line}, column ${at.col}` : ''}`;
 }
 
 function isEmpty({ headers, cert, key }: https.RequestOptions): boolean {
@@ -263,22 +273,26 @@ function requireFiles({ origin, files, cluster, user }: Access): void {
   }
 }
 
-async function createConfig({ cluster, user }: Access): Promise<KubeConfig> {
+async function createConfig({ cluster, user }: Access, closing: AbortSignal): Promise<KubeConfig> {
   const config = new (await loadKubeConfigClass())();
   const context = { name: cluster.name, cluster: cluster.name, user: user.name };
   config.loadFromOptions({ clusters: [cluster], users: [user], contexts: [context], currentContext: context.name });
-  if (user.exec !== undefined) limitPlugins(config);
+  if (user.exec !== undefined) limitPlugins(config, closing);
   return config;
 }
 
-/** The class runs a plugin for as long as it likes to run. It keeps the function that starts it where tests can set it. */
-function limitPlugins(config: KubeConfig): void {
+/** The class runs a plugin for as long as it likes to run, and after our end. It keeps the function that starts it where tests can set it. */
+function limitPlugins(config: KubeConfig, closing: AbortSignal): void {
   const { authenticators } = config as unknown as { authenticators: readonly { execFn?: unknown }[] };
   for (const authenticator of authenticators) {
     if (authenticator.execFn === undefined) continue;
     authenticator.execFn = (command: string, args: readonly string[], options: object) =>
       // Not its option `timeout`, whose timer outlives a plugin that cannot be started.
-      spawn(command, args, { ...options, signal: AbortSignal.timeout(PLUGIN_LIMIT_MS), killSignal: 'SIGKILL' });
+      spawn(command, args, {
+        ...options,
+        signal: AbortSignal.any([closing, AbortSignal.timeout(PLUGIN_LIMIT_MS)]),
+        killSignal: 'SIGKILL',
+      });
   }
 }
 

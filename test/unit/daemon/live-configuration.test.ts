@@ -8,7 +8,9 @@ import { createLog } from '../../../core/observe/log.ts';
 const test = suite('the live configuration');
 
 const settingsOf = (verbosity: number): Settings =>
-  checkSettings(parseCommandLine(['--manifests=m', `-v=${verbosity}`]), ['iptables']).settings;
+  checkSettings(parseCommandLine(['--manifests=m', `-v=${verbosity}`, `--backend-option=number=${verbosity}`]), [
+    'iptables',
+  ]).settings;
 
 /** Texts are verbosities; what is no number is faulty. */
 function evaluate(text: string): Evaluation {
@@ -60,7 +62,7 @@ test('a faulty edit keeps the configuration before it, says why, and is over whe
   await live.edited('0');
   assert.equal(live.status(), { running: 'hash-0', file: 'hash-0', refused: [] });
   assert.equal(applied, []);
-  assert.equal(edits, [['mode: "ipvs6" is none']]);
+  assert.equal(edits, [['mode: "ipvs6" is none'], []]);
 });
 
 test('an edit that cannot be applied is refused, and not tried again until the text changes', async () => {
@@ -98,6 +100,7 @@ test('of edits that come while one is applied only the last is', async () => {
 test('what turns out not to work gives way to what was before, and stays refused', async () => {
   const { live, applied } = scene();
   await live.edited('1');
+  live.proven();
   await live.edited('2');
   await live.withdraw('backend x could not program IPv4');
   assert.equal(applied, ['0 to 1', '1 to 2', '2 to 1']);

@@ -175,7 +175,7 @@ test('of sources replaced in a row all but the last are stopped', async () => {
   lastSink.upsertService(service('api'));
   lastSink.synced();
   await clock.advance(1_000);
-  assert.equal(calls, ['source.stop', 'other.stop']);
+  assert.equal(calls, ['other.stop', 'source.stop']);
   (await never.sink).upsertService(service('no'));
   (await never.sink).synced();
   sink.upsertService(service('no'));
