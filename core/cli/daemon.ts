@@ -132,6 +132,7 @@ async function serve(
         text: '',
         clock,
         log,
+        onTrouble: (reason) => live.unreadable(reason),
         onChange(text) {
           readAtMs = Date.now();
           void live.edited(text);

@@ -22,6 +22,8 @@ export interface ConfigWatchOptions {
   readonly log: Logger;
   /** Gets each other text, once it has come to rest. */
   readonly onChange: (text: string) => void;
+  /** Told why it cannot be read, once for each reason, and with undefined when it can be again. */
+  readonly onTrouble?: (reason: string | undefined) => void;
 }
 
 export interface ConfigWatch {
@@ -35,7 +37,7 @@ const LONGEST_UNREST_MS = 2_000;
 const POLL_MS = 10_000;
 
 /** Also notices what changed between reading `text` and this call. */
-export function watchConfig({ path, text, clock, log, onChange }: ConfigWatchOptions): ConfigWatch {
+export function watchConfig({ path, text, clock, log, onChange, onTrouble }: ConfigWatchOptions): ConfigWatch {
   const folder = dirname(path);
   const name = basename(path);
   let current = text;
@@ -70,7 +72,10 @@ export function watchConfig({ path, text, clock, log, onChange }: ConfigWatchOpt
       seen = await identity(path);
       const now = await readConfigFile(path);
       if (stopped) return;
-      if (trouble !== '') log.info('The configuration file can be read again', { path });
+      if (trouble !== '') {
+        log.info('The configuration file can be read again', { path });
+        onTrouble?.(undefined);
+      }
       trouble = '';
       if (now !== current) {
         current = now;
@@ -96,6 +101,7 @@ export function watchConfig({ path, text, clock, log, onChange }: ConfigWatchOpt
     if (stopped || error === trouble) return;
     trouble = error;
     log.error('The configuration file cannot be read; the last configuration stays in force', { error });
+    onTrouble?.(error);
   }
 
   /** Another folder may have taken the place of the one watched. */

@@ -46,6 +46,8 @@ export interface LiveConfiguration {
   status(): LiveStatus;
   /** The file has this text now. Resolves when it was dealt with, or a later one is. */
   edited(text: string): Promise<void>;
+  /** The file cannot be read, for this reason; undefined: it can be again. */
+  unreadable(reason: string | undefined): void;
   /** The backend in force has programmed everything. */
   proven(): void;
   /** What is in force turns out not to work; the last settings that did are to be put in force again. */
@@ -69,6 +71,7 @@ export function createLiveConfiguration(options: LiveConfigurationOptions): Live
   let isProven = true;
   let fileHash = options.initialHash;
   let refused: readonly string[] = [];
+  let trouble: string | undefined;
   /** The latest text that nobody has looked at yet. */
   let waiting: string | undefined;
   let work: Promise<void> = Promise.resolve();
@@ -129,7 +132,15 @@ export function createLiveConfiguration(options: LiveConfigurationOptions): Live
 
   return {
     running: () => inForce.settings,
-    status: () => ({ running: inForce.hash, file: fileHash, refused }),
+    status: () => ({
+      running: inForce.hash,
+      file: fileHash,
+      refused: trouble === undefined ? refused : [trouble, ...refused],
+    }),
+    unreadable(reason) {
+      trouble = reason;
+      onEdit({ refused: reason === undefined ? refused : [reason] });
+    },
     edited(text) {
       waiting = text;
       return next(takeUp);

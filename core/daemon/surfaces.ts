@@ -2,6 +2,7 @@
  * The HTTP servers of a running daemon and what they show: the health server, the metrics server, and a listener for
  * each healthCheckNodePort. Everything they answer is asked for when somebody asks; nothing is prepared.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { Change, Clock, IPFamily } from '../backend.ts';
 import { toExternal } from '../config/external.ts';
 import { GATES } from '../config/feature-gates.ts';
@@ -57,6 +58,7 @@ export async function openSurfaces(options: SurfacesOptions): Promise<Surfaces> 
   const { metrics, clock, log, settings, sync } = options;
   const slis = createSlis();
   let wasReady = false;
+  let metricsTarget = settings().metrics;
 
   const facts = (): HealthFacts => {
     const health = sync()?.health();
@@ -157,6 +159,9 @@ export async function openSurfaces(options: SurfacesOptions): Promise<Surfaces> 
 
   return {
     async rebind({ healthz, metrics: target, bindAddressHardFail }) {
+      // Two that swap their addresses would wait for each other.
+      if (isDeepStrictEqual(healthz, metricsTarget)) await metricsServer.rebind(undefined, false);
+      metricsTarget = target;
       await healthServer.rebind(healthz, bindAddressHardFail);
       await metricsServer.rebind(target, bindAddressHardFail);
     },

@@ -119,6 +119,27 @@ test('an option that the backend refuses keeps the backend as it was', async () 
   assert.is(await daemon.exit, 0);
 });
 
+test('the servers can swap their addresses, and a file that goes is shown until it is back', async () => {
+  const [health, metrics] = [await freePort(), await freePort()];
+  const both = (first: number, second: number): string =>
+    text({ metrics: second }).replace('healthzBindAddress: "0"', `healthzBindAddress: 127.0.0.1:${first}`);
+  write(both(health, metrics));
+  const daemon = startProgram(MAIN, '--config', config, '--manifests', manifests);
+  await daemon.says(/Ready backend="dry-run"/);
+  write(both(metrics, health));
+  await daemon.says(/The edited configuration is in force/);
+  assert.is((await configz(health))['kube-proxy.io'].inForce, true);
+  assert.match(await get(metrics, '/readyz'), /"ready":true/);
+  renameSync(join(mounted, '..data'), join(mounted, '..away'));
+  await daemon.says(/cannot be read; the last configuration stays in force/);
+  assert.is((await configz(health))['kube-proxy.io'].inForce, false);
+  renameSync(join(mounted, '..away'), join(mounted, '..data'));
+  await daemon.says(/can be read again/);
+  assert.is((await configz(health))['kube-proxy.io'].inForce, true);
+  daemon.child.kill('SIGTERM');
+  assert.is(await daemon.exit, 0);
+});
+
 async function assertRefused(port: number): Promise<void> {
   const answer = await get(port, '/healthz').catch((error: Error) => error);
   assert.instance(answer, Error);

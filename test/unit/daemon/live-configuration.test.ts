@@ -97,6 +97,15 @@ test('of edits that come while one is applied only the last is', async () => {
   assert.equal(applied, ['0 to 1', '1 to 3']);
 });
 
+test('a file that cannot be read is told of like a refusal, until it can be read again', async () => {
+  const { live, edits } = scene();
+  live.unreadable('config.yaml: no such file');
+  assert.equal(live.status(), { running: 'hash-0', file: 'hash-0', refused: ['config.yaml: no such file'] });
+  live.unreadable(undefined);
+  assert.equal(live.status().refused, []);
+  assert.equal(edits, [['config.yaml: no such file'], []]);
+});
+
 test('what turns out not to work gives way to what was before, and stays refused', async () => {
   const { live, applied } = scene();
   await live.edited('1');
