@@ -4,6 +4,7 @@
  */
 import type { Server as HttpsServer } from 'node:https';
 import { createServer, type Server, type Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import type { ResetConnection } from './http/outlet.ts';
 
 export interface Listener {
@@ -25,11 +26,28 @@ export interface Listener {
 export function createListener(server: HttpsServer, host: string, wantedPort: number): Listener {
   const sockets = new Map<string, Socket>();
   const held = new Set<Socket>();
+  const secured = new Map<string, TLSSocket>();
   let stalled = false;
   let port = wantedPort;
   let listening: Server | undefined;
   const key = (socket: { remoteAddress?: string | undefined; remotePort?: number | undefined }) =>
     `${socket.remoteAddress} ${socket.remotePort}`;
+
+  /**
+   * RST. Where the stream is already being shut down, libuv refuses that, and Node.js then holds the handle for closed
+   * without having closed it: the connection would stay, and the process never end.
+   */
+  const reset = (socket: Socket): void => {
+    if (secured.get(key(socket))?.writableEnded) socket.destroy();
+    else socket.resetAndDestroy();
+  };
+  server.on('secureConnection', (socket) => {
+    const name = key(socket);
+    secured.set(name, socket);
+    socket.on('close', () => {
+      if (secured.get(name) === socket) secured.delete(name);
+    });
+  });
 
   const accept = (socket: Socket): void => {
     const name = key(socket);
@@ -70,7 +88,7 @@ export function createListener(server: HttpsServer, host: string, wantedPort: nu
       }),
     drop(how) {
       for (const socket of sockets.values()) {
-        if (how === 'reset') socket.resetAndDestroy();
+        if (how === 'reset') reset(socket);
         else socket.destroy();
       }
     },
@@ -84,7 +102,7 @@ export function createListener(server: HttpsServer, host: string, wantedPort: nu
       const { socket } = response;
       const raw = socket === null ? undefined : sockets.get(key(socket));
       if (raw === undefined) response.destroy();
-      else raw.resetAndDestroy();
+      else reset(raw);
     },
   };
 }

@@ -38,6 +38,7 @@ export interface AgreementOptions {
   readonly random: Random;
   /** Packets of each family. */
   readonly sample: number;
+  readonly signal: AbortSignal;
 }
 
 const SOAK_NAMESPACES = [...Array.from({ length: NAMESPACES }, (_, index) => namespaceOf(index)), BEACON_NAMESPACE];
@@ -52,6 +53,7 @@ export async function compareAll(options: AgreementOptions): Promise<Agreement> 
   const compared: string[] = [];
   const differences: string[] = [];
   for (const compare of [compareNumbers, compareFreshProxy, comparePackets, compareRestart]) {
+    options.signal.throwIfAborted();
     const part = await compare(options);
     compared.push(...part.compared);
     differences.push(...part.differences.slice(0, SHOWN));

@@ -1,6 +1,7 @@
 /** The proxy's configuration file, and the edits that it bears while it runs. */
 import { CLUSTER_CIDR, NODE_NAME } from '../netns/world-topology.ts';
 import { putFile } from './access.ts';
+import type { Where } from './daemon.ts';
 import type { ConfigurationEdit } from './plan.ts';
 
 export type BackendName = 'iptables' | 'nftables';
@@ -9,8 +10,8 @@ export interface ConfigurationOptions {
   readonly path: string;
   readonly backend: BackendName;
   readonly kubeconfig: string;
-  /** "IP:port" */
-  readonly metricsAt: string;
+  readonly metricsAt: Where;
+  readonly healthzAt: Where;
 }
 
 export interface Configuration {
@@ -23,7 +24,8 @@ const BROKEN =
 const OTHER: Readonly<Record<BackendName, BackendName>> = { iptables: 'nftables', nftables: 'iptables' };
 
 /** Writes the file. Edits add up; when the last has ended, the file is as in the beginning. */
-export function createConfiguration({ path, backend, kubeconfig, metricsAt }: ConfigurationOptions): Configuration {
+export function createConfiguration(options: ConfigurationOptions): Configuration {
+  const { path, backend, kubeconfig, metricsAt, healthzAt } = options;
   const edits = new Map<ConfigurationEdit, number>();
 
   function write(): void {
@@ -43,8 +45,8 @@ export function createConfiguration({ path, backend, kubeconfig, metricsAt }: Co
       nodePortAddresses: has('primary node ports') ? ['primary'] : [],
       iptables: pace,
       nftables: pace,
-      metricsBindAddress: metricsAt,
-      healthzBindAddress: '127.0.0.1:10256',
+      metricsBindAddress: `${metricsAt.host}:${metricsAt.port}`,
+      healthzBindAddress: `${healthzAt.host}:${healthzAt.port}`,
       logging: { format: 'json', verbosity: 2 },
     });
     putFile(path, has('broken') ? BROKEN : text);

@@ -34,6 +34,8 @@ export interface Daemon {
   starts(): number;
   /** Undefined while it cannot be asked. */
   metrics(): Promise<Metrics | undefined>;
+  /** Whether it says that load balancers may use this node; undefined while it cannot be asked. */
+  nodeEligible(): Promise<boolean | undefined>;
   /** Undefined while it does not run. */
   holds(): Holds | undefined;
   /** Lines so far; those before `keepFrom` may be gone. */
@@ -56,10 +58,16 @@ export interface Holds {
   readonly fds: number;
 }
 
+export interface Where {
+  readonly host: string;
+  readonly port: number;
+}
+
 export interface DaemonOptions {
   readonly world: World;
   readonly configFile: string;
-  readonly metricsAt: { readonly host: string; readonly port: number };
+  readonly metricsAt: Where;
+  readonly healthzAt: Where;
   readonly logFile: string;
   readonly now: () => number;
 }
@@ -67,9 +75,9 @@ export interface DaemonOptions {
 /** Lines that are kept to be looked through. */
 const KEPT = 5000;
 const POLL_MS = 50;
-const SCRAPE_MS = 2000;
+const FETCH_MS = 2000;
 
-export function createDaemon({ world, configFile, metricsAt, logFile, now }: DaemonOptions): Daemon {
+export function createDaemon({ world, configFile, metricsAt, healthzAt, logFile, now }: DaemonOptions): Daemon {
   const lines: LogLine[] = [];
   const complaints = new Map<string, number>();
   const faults: string[] = [];
@@ -130,19 +138,12 @@ export function createDaemon({ world, configFile, metricsAt, logFile, now }: Dae
     ageMs: () => (isRunning() ? now() - startedAt : undefined),
     starts: () => starts,
     async metrics() {
-      if (!isRunning()) return undefined;
-      let timer: NodeJS.Timeout | undefined;
-      const late = new Promise<undefined>((resolve) => {
-        timer = setTimeout(() => resolve(undefined), SCRAPE_MS);
-      });
-      try {
-        const answer = await Promise.race([ask(metricsAt, '/metrics'), late]);
-        return answer === undefined ? undefined : parseExposition(answer.body);
-      } catch {
-        return undefined;
-      } finally {
-        clearTimeout(timer);
-      }
+      const body = isRunning() ? await fetchBody(metricsAt, '/metrics') : undefined;
+      return body === undefined ? undefined : parseExposition(body);
+    },
+    async nodeEligible() {
+      const body = isRunning() ? await fetchBody(healthzAt, '/healthz') : undefined;
+      return body === undefined ? undefined : (JSON.parse(body) as { nodeEligible?: boolean }).nodeEligible;
     },
     holds() {
       if (!isRunning()) return undefined;
@@ -170,7 +171,22 @@ export function createDaemon({ world, configFile, metricsAt, logFile, now }: Dae
   };
 }
 
-export function parseLine(text: string): LogLine {
+/** Undefined when nothing came. */
+async function fetchBody(where: Where, path: string): Promise<string | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), FETCH_MS);
+  });
+  try {
+    return (await Promise.race([ask(where, path), late]))?.body;
+  } catch {
+    return undefined;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function parseLine(text: string): LogLine {
   try {
     return JSON.parse(text) as LogLine;
   } catch {

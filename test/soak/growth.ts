@@ -5,11 +5,11 @@
 import type { Holds } from './daemon.ts';
 
 export interface Growth {
-  /** A reading of the process when it was this old. */
-  read(holds: Holds, ageMs: number): void;
+  /** A reading of the process when it was this old; `listeners`: open files that are health checks of Services. */
+  read(holds: Holds, listeners: number, ageMs: number): void;
   /** Another process runs now. */
   restarted(): void;
-  /** The first is undefined when the process was never old enough. */
+  /** Without those listeners. The first is undefined when the process was never old enough. */
   ends(): { readonly settled: Holds | undefined; readonly last: Holds | undefined };
   /** What grew, one line each. */
   problems(): readonly string[];
@@ -18,14 +18,15 @@ export interface Growth {
 const SETTLED_MS = 60_000;
 const MOST_TIMES = 2;
 const MOST_MORE_MIB = 32;
-/** Connections to the server and listeners for health checks come and go. */
+/** Connections to the server come and go. */
 const MOST_MORE_FDS = 16;
 
 export function createGrowth(): Growth {
   let settled: Holds | undefined;
   let last: Holds | undefined;
   return {
-    read(holds, ageMs) {
+    read({ privateMiB, fds }, listeners, ageMs) {
+      const holds = { privateMiB, fds: fds - listeners };
       if (ageMs >= SETTLED_MS) settled ??= holds;
       last = holds;
     },

@@ -15,9 +15,6 @@ export interface Kernel {
   list(): Promise<readonly string[]>;
   /** Change something; which act is chosen by any whole number. It may be refused. */
   vandalize(act: number): Promise<void>;
-  /** Take something away that the proxy must miss. False: nobody else may. */
-  takeAway(): Promise<boolean>;
-  isWhole(): Promise<boolean>;
   /** What another backend left, in a few words; "" for nothing. */
   leftovers(): Promise<string>;
   /** Of lines that a full sync took away, those that nothing led to: it may. */
@@ -59,14 +56,6 @@ function iptables(world: World): Kernel {
       const acts = [...IPTABLES_ACTS, ...(ofAService === undefined ? [] : [[`-t nat -F ${ofAService}`]])];
       for (const line of acts[act % acts.length]!) for (const family of FAMILIES) await run(line, family);
     },
-    async takeAway() {
-      for (const family of FAMILIES) await run('-t nat -F KUBE-POSTROUTING', family);
-      return true;
-    },
-    async isWhole() {
-      const rules = await Promise.all(FAMILIES.map((family) => save(world, 'nft', family)));
-      return rules.every((text) => /^-A KUBE-POSTROUTING /m.test(text));
-    },
     async leftovers() {
       const tables = (await tableNames(world)).filter((name) => name.endsWith(` ${TABLE}`));
       return tables.length === 0 ? '' : `tables ${tables.join(', ')} of the nftables backend`;
@@ -84,10 +73,6 @@ function nftables(world: World): Kernel {
     FAMILIES.map((family) => `flush map ${NFT_FAMILY[family]} ${TABLE} endpoints`),
     FAMILIES.map((family) => `flush chain ${NFT_FAMILY[family]} ${TABLE} translated`),
   ];
-  const isThere = async (): Promise<boolean> => {
-    const there = await tableNames(world);
-    return FAMILIES.every((family) => there.includes(`${NFT_FAMILY[family]} ${TABLE}`));
-  };
   return {
     async list() {
       const tables = await Promise.all(FAMILIES.map((family) => listTable(world, family)));
@@ -96,11 +81,6 @@ function nftables(world: World): Kernel {
     async vandalize(act) {
       for (const line of acts[act % acts.length]!) await run(line);
     },
-    async takeAway() {
-      const results = await Promise.all(FAMILIES.map((family) => run(`delete table ${NFT_FAMILY[family]} ${TABLE}`)));
-      return results.some(({ status }) => status === 0);
-    },
-    isWhole: isThere,
     async leftovers() {
       const rules = await Promise.all(FAMILIES.map((family) => save(world, 'nft', family)));
       // KUBE-FIREWALL and its jump stay: kubelet uses the same chain.

@@ -49,6 +49,12 @@ export type Fault =
   /** The proxy ends and is started again; in between its rules may be changed. */
   | { readonly kind: 'proxy restart'; readonly signal: 'SIGTERM' | 'SIGKILL'; readonly act: number | undefined };
 
+/**
+ * So long before the end nothing comes that makes the proxy write everything anew or look at everything: that would heal
+ * what it missed. It is also as long as it may take to notice that somebody changed its rules.
+ */
+export const CALM_SECONDS = 40;
+
 /** What a file says for a while; `broken` is no configuration at all. */
 export type ConfigurationEdit = 'pace' | 'masquerade all' | 'primary node ports' | 'other backend' | 'broken';
 
@@ -160,7 +166,7 @@ const restart = (back: Extract<Fault, { kind: 'server restart' }>['with']): Card
 const edit = (title: ConfigurationEdit): Card => ({
   title: `configuration: ${title}`,
   seconds: [2, 10],
-  quietSeconds: 12,
+  quietSeconds: CALM_SECONDS + 12,
   draw: () => ({ kind: 'configuration', edit: title }),
 });
 
@@ -180,7 +186,7 @@ const STOP: Card = {
 
 const VANDALISM: Card = {
   title: 'vandalism',
-  quietSeconds: 3,
+  quietSeconds: CALM_SECONDS,
   draw: (random) => ({ kind: 'vandalism', act: random.below(1000) }),
 };
 

@@ -1,19 +1,20 @@
 /**
  * When has the proxy caught up? A last change is made in every resource, and its effect is looked for where it counts:
  *
- *   Service, EndpointSlices of both families   its address answers
- *   Node: its zone, for which one endpoint of five is hinted   only that one answers
- *   ServiceCIDR   the number that the proxy knows
- *   somebody takes a rule away   it comes back: a look at all rules has come after everything that was done to them
+ *   Service, EndpointSlices   its addresses of both families are answered, and by the endpoint that it has now
+ *   Node                      the health server says whether load balancers may use it
+ *   ServiceCIDR               the number that the proxy knows
  *
  * What came before on the same streams has come, too, since each is in order. Nothing waits any more, say the metrics.
+ * None of it makes the proxy look at anything else again.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { JsonObject } from '../apiserver/api/schema.ts';
 import type { Objects } from '../apiserver/objects.ts';
 import type { World } from '../netns/world.ts';
+import { NODE_NAME, type Pod } from '../netns/world-topology.ts';
 import { valueOf } from '../unit/observe/exposition.ts';
 import type { Daemon, Metrics } from './daemon.ts';
-import type { Kernel } from './kernel.ts';
 import { FAMILIES, ownNode, serviceRange } from './places.ts';
 import { RESOURCES } from './plan.ts';
 import { ENDPOINT_PORTS, SERVICE_LABEL } from './random-slice.ts';
@@ -23,7 +24,6 @@ export interface SettleOptions {
   readonly objects: Objects;
   readonly world: World;
   readonly daemon: Daemon;
-  readonly kernel: Kernel;
   /** What is true at this moment. */
   readonly truth: () => Promise<Truth>;
   readonly now: () => number;
@@ -35,15 +35,15 @@ const NAME = 'beacon';
 const PORT = 7;
 /** Above the numbers of the ranges that come and go. */
 const RANGE = 11;
-/** Endpoints are chosen by chance: the hinted one alone answers so often in a row by mistake once in a million times. */
-const ASKS = 9;
+const GOING_AWAY = { key: 'ToBeDeletedByClusterAutoscaler', value: '', effect: 'NoSchedule' };
+const ASKS = 3;
 /** Pauses between attempts of the proxy grow to half a minute; a request without an answer takes a whole one. */
 const LIMIT_MS = 150_000;
-const POLL_MS = 200;
+const POLL_MS = 100;
 
 /** Resolves with how long it took. Rejects if the proxy does not get there. */
 export async function settle(options: SettleOptions): Promise<number> {
-  const { world, daemon, kernel, now, signal } = options;
+  const { objects, world, daemon, now, signal } = options;
   const begin = now();
   const until = async (what: string, holds: () => Promise<string>): Promise<void> => {
     for (let problem = await holds(); problem !== ''; problem = await holds()) {
@@ -51,18 +51,18 @@ export async function settle(options: SettleOptions): Promise<number> {
       await sleep(POLL_MS, undefined, { signal });
     }
   };
-  // Twice, so that neither round can be mistaken for what was there before, and the zone is one that others hint at.
-  for (const [zone, hinted] of [
-    ['zone-beacon', 1],
-    ['zone-a', 2],
+  // Twice, so that the second time is seen to differ from the first.
+  for (const [pod, eligible] of [
+    [world.pods[1]!, false],
+    [world.pods[2]!, true],
   ] as const) {
-    const clusterIPs = light(options.objects, world, zone, hinted);
-    for (const ip of clusterIPs) {
-      await until(`the last changes are in force for ${zone}`, () => askBeacon(world, ip, world.pods[hinted]!.name));
-    }
+    const clusterIPs = light(objects, world, pod, eligible);
+    for (const ip of clusterIPs) await until('the last changes are in force', () => askBeacon(world, ip, pod.name));
+    await until('the last change of the Node is known', async () => {
+      const said = await daemon.nodeEligible();
+      return said === eligible ? '' : `the node is ${eligible ? '' : 'not '}eligible, but the proxy says ${said}`;
+    });
   }
-  if (await kernel.takeAway())
-    await until('its rules are whole again', async () => ((await kernel.isWhole()) ? '' : 'no'));
   await until('nothing waits', async () => {
     const metrics = await daemon.metrics();
     if (metrics === undefined) return 'its metrics cannot be read';
@@ -71,15 +71,13 @@ export async function settle(options: SettleOptions): Promise<number> {
   return now() - begin;
 }
 
-/** Returns the ClusterIPs that are to answer. */
-function light(objects: Objects, world: World, zone: string, hinted: number): readonly string[] {
-  const name = `${NAME}-${zone}`;
-  objects.apply(serviceRange(NAME, RANGE));
+/** Returns the ClusterIPs that this pod alone is to answer. */
+function light(objects: Objects, world: World, pod: Pod, eligible: boolean): readonly string[] {
   const ports = [{ name: 'p', port: PORT, protocol: 'TCP' }];
   const service = objects.apply({
     apiVersion: 'v1',
     kind: 'Service',
-    metadata: { namespace: BEACON_NAMESPACE, name },
+    metadata: { namespace: BEACON_NAMESPACE, name: NAME },
     spec: { ipFamilyPolicy: 'RequireDualStack', ports },
   });
   for (const family of FAMILIES) {
@@ -88,20 +86,17 @@ function light(objects: Objects, world: World, zone: string, hinted: number): re
       kind: 'EndpointSlice',
       metadata: {
         namespace: BEACON_NAMESPACE,
-        name: `${name}-${family.toLowerCase()}`,
-        labels: { [SERVICE_LABEL]: name },
+        name: `${NAME}-${family.toLowerCase()}`,
+        labels: { [SERVICE_LABEL]: NAME },
       },
       addressType: family,
       ports: [{ name: 'p', port: ENDPOINT_PORTS[0], protocol: 'TCP' }],
-      endpoints: [...world.pods, ...world.remotePods].map(({ ip, nodeName }, at) => ({
-        addresses: [ip[family]],
-        nodeName,
-        conditions: { ready: true },
-        hints: { forZones: [{ name: at === hinted ? zone : 'zone-elsewhere' }] },
-      })),
+      endpoints: [{ addresses: [pod.ip[family]], nodeName: pod.nodeName, conditions: { ready: true } }],
     });
   }
-  objects.apply(ownNode(zone, world));
+  if (eligible) objects.apply(serviceRange(NAME, RANGE));
+  const node = objects.get('Node', '', NODE_NAME) ?? ownNode('', world);
+  objects.apply({ ...node, spec: { ...(node.spec as JsonObject), taints: eligible ? [] : [GOING_AWAY] } });
   return (service.spec as { clusterIPs: readonly string[] }).clusterIPs;
 }
 
@@ -111,13 +106,9 @@ async function askBeacon(world: World, destinationIP: string, wanted: string): P
     'client',
     Array.from({ length: ASKS }, () => request),
   );
-  const others = outcomes.flatMap((one) => {
-    if (one.outcome !== 'answered') return one.outcome;
-    return one.server === wanted ? [] : one.server;
-  });
-  return others.length === 0
-    ? ''
-    : `${destinationIP} is to be answered by ${wanted} alone: ${[...new Set(others)].join(', ')}`;
+  const found = outcomes.map((one) => (one.outcome === 'answered' ? one.server : one.outcome));
+  const others = new Set(found.filter((who) => who !== wanted));
+  return others.size === 0 ? '' : `${destinationIP} is to be answered by ${wanted}, not ${[...others].join(', ')}`;
 }
 
 /** What waits to be programmed; "" for nothing. */

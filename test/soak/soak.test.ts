@@ -25,7 +25,7 @@ function clusterAfter(steps: number, seed: number): readonly unknown[] {
   const { objects } = createCluster({ serviceCIDRs: ['10.96.0.0/16', 'fd00:10:96::/112'] });
   const churn = createChurn(objects, 40, { random: seeded(seed), addresses: planTopology(), now: () => new Date(0) });
   churn.populate();
-  for (let step = 0; step < steps; step++) churn.step();
+  for (let step = 0; step < steps; step++) churn.step(true);
   const { made, refused } = churn.counts();
   assert.ok(made > steps && refused < made / 50, `${made} writes, ${refused} refused`);
   return KINDS.flatMap((kind) => objects.list(kind)).map(({ metadata, ...rest }: KubeObject) => {

@@ -2,7 +2,7 @@
  * The stage of a soak, inside private namespaces: a small world of which the node gets the proxy, and the API server
  * out here in this process, a link of its own away:
  *
- *   this process: API server 192.168.70.1 ──soak0═══api0── 192.168.70.2 node: kube-proxy, its metrics
+ *   this process: API server 192.168.70.1 ──soak0═══api0── 192.168.70.2 node: kube-proxy, its metrics, its health
  *   (its namespace is the one outside of the world)              └─ pods, client, another node: see netns/world.ts
  */
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -36,7 +36,7 @@ export interface Stage {
 export const SOAK_PACKAGES = ['iptables', 'nftables', 'ipset', 'openssl'] as const;
 
 const [SERVER_IP, NODE_IP] = ['192.168.70.1', '192.168.70.2'];
-const METRICS_PORT = 10249;
+const [METRICS_PORT, HEALTHZ_PORT] = [10249, 10256];
 /** What the world routes to the node is larger: ranges come and go. */
 const SERVICE_CIDRS = ['10.96.0.0/16', 'fd00:10:96::/112'];
 /** Often, so that resuming from a bookmark happens. */
@@ -70,14 +70,11 @@ export async function openStage(backend: BackendName, now: () => number): Promis
     const access = createAccess(server, folder, SERVER_IP);
     const configFile = join(folder, 'config.yaml');
     const metricsAt = { host: NODE_IP, port: METRICS_PORT };
-    const configuration = createConfiguration({
-      path: configFile,
-      backend,
-      kubeconfig: access.kubeconfig,
-      metricsAt: `${NODE_IP}:${METRICS_PORT}`,
-    });
+    const healthzAt = { host: NODE_IP, port: HEALTHZ_PORT };
+    const { kubeconfig } = access;
+    const configuration = createConfiguration({ path: configFile, backend, kubeconfig, metricsAt, healthzAt });
     const logFile = join(folder, 'kube-proxy.log');
-    const daemon = createDaemon({ world, configFile, metricsAt, logFile, now });
+    const daemon = createDaemon({ world, configFile, metricsAt, healthzAt, logFile, now });
     opened.push(() => daemon.stop('SIGTERM'));
     return {
       world,
