@@ -28,6 +28,8 @@ export function loopClock(pace: number): LoopClock {
   let turn = setTimeout(tick, 1);
 
   function tick(): void {
+    // First, so that whatever a callback does, time goes on.
+    turn = setTimeout(tick, 1);
     const end = time + step;
     for (let next = timers[0]; next !== undefined && next.at <= end; next = timers[0]) {
       timers.shift();
@@ -35,7 +37,6 @@ export function loopClock(pace: number): LoopClock {
       next.callback();
     }
     time = Math.max(time, end);
-    turn = setTimeout(tick, 1);
   }
 
   function after(milliseconds: number, callback: () => void): () => void {

@@ -104,6 +104,7 @@ for (const [what, text] of [
   ['a web page', '<html><body>Please log in</body></html>\n'],
   ['binary', '\u0000\u0001\u{10ffff}{\u0002'],
   ['a half event', '{"type":"MODIFIED","object":{"metadata":\n'],
+  ['whole, but no JSON inside', '{"type":"MODIFIED","object":{"metadata":{"name":oops}}}\n'],
   ['brackets that do not match', '{"type":"MODIFIED","object":{"metadata":[}]}}\n'],
 ] as const) {
   test(`a frame that is ${what} ends the watch, which is resumed where it was`, () =>
