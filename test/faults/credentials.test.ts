@@ -55,14 +55,14 @@ test('a token that expired is replaced by what its file holds by now', () => {
       await refusedFor(stage, 120_000);
       assert.is(requests().at(-1)?.status, 401);
       replace(token, `${server.tokens.issue(USER)}\n`);
-      await settled(40_000);
+      await settled();
       // Renewed in time, nothing is noticed.
       const old = readFileSync(token, 'utf8').trim();
       replace(token, server.tokens.issue(USER));
       server.tokens.expire(old);
       const before = requests().length;
       server.dropConnections('reset');
-      await settled(10_000);
+      await settled(30_000);
       const refused = requests()
         .slice(before)
         .filter(({ status }) => status === 401);
@@ -88,7 +88,7 @@ test("a pod's token is renewed under the same name", () => {
       server.tokens.expire(readFileSync(join(folder, 'token'), 'utf8'));
       await refusedFor(stage, 60_000);
       replace(join(folder, 'token'), server.tokens.issue('system:serviceaccount:kube-system:kube-proxy'));
-      await settled(40_000);
+      await settled();
     },
   );
 });
@@ -114,7 +114,7 @@ test('a kubeconfig whose token was exchanged is read again', () => {
       replace(file, text.slice(0, 200));
       await refusedFor(stage, 60_000);
       replace(file, text);
-      await settled(40_000);
+      await settled();
     },
   );
 });
@@ -143,7 +143,7 @@ test('a client certificate that expired is replaced by what its files hold by no
       replace(files.certificateFile, fresh.certificate);
       await refusedFor(stage, 30_000);
       replace(files.keyFile, fresh.key);
-      await settled(40_000);
+      await settled();
     },
   );
 });
@@ -174,7 +174,7 @@ for (const by of ['token', 'certificate'] as const) {
       assert.is(requests().length, before, 'nothing is said to a stranger');
       assert.ok(log.at('warn').some(({ message }) => message.includes('cannot be trusted')));
       write(server);
-      await settled(40_000);
+      await settled();
     });
   });
 }
@@ -188,7 +188,7 @@ test('a server with the certificate of another host is told nothing', () =>
     await refusedFor(stage, 60_000);
     assert.is(requests().length, before);
     server.rotateCertificate();
-    await settled(40_000);
+    await settled();
   }));
 
 /** A credential plugin: what it prints, and how it ends, is in files beside it. */
@@ -262,7 +262,7 @@ test('a credential plugin is asked again when the server refuses what it gave', 
       server.dropConnections('reset');
       await until('it was refused', () => requests().at(-1)?.status === 401);
       say(server.tokens.issue(USER));
-      await settled(40_000);
+      await settled();
       assert.ok(calls() > before);
     },
   );
@@ -302,7 +302,7 @@ for (const [what, spoil, mend] of [
         for (const [file, text] of Object.entries(mend)) replace(at(file), text);
         if ('plugin' in spoil) renameSync(at('plugin.away'), at('plugin'));
         say(stage.server.tokens.issue(USER));
-        await stage.settled(60_000);
+        await stage.settled();
       },
     );
   });
@@ -324,7 +324,7 @@ test('a credential plugin that makes no sense at first is asked again', () => {
       await clock.sleep(20_000);
       assert.is(recorder.calls(), 0);
       exec!.say(server.tokens.issue(USER));
-      await settled(40_000);
+      await settled();
     },
   );
 });
@@ -343,7 +343,7 @@ test('credentials that are refused from the start are waited for', () =>
       await clock.sleep(60_000);
       assert.is(recorder.calls() + recorder.syncs(), 0);
       tokenKubeconfig(server);
-      await settled(40_000);
+      await settled();
     },
   ));
 

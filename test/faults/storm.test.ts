@@ -122,7 +122,7 @@ async function goBack({ server, churn, clock, random, settled }: Scene, backup: 
   const how = random.pick(['reset', 'close', 'end'] as const);
   if (random.chance(0.5)) {
     server.advance(10_000);
-    await settled(60_000);
+    await settled();
     await server.restart({ how, lowerResourceVersion: true });
   } else await churn.around(() => server.restart({ how, restoreTo: backup }));
   await settled(240_000);
