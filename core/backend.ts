@@ -11,7 +11,9 @@
  * - IP addresses and CIDRs are canonical text: IPv6 compressed and lower-case (RFC 5952), CIDRs with the
  *   host bits cleared ("10.244.0.0/16"). Two equal addresses are equal strings.
  * - Ports are 1..65535; 0 means "none". Times are seconds unless a name says otherwise; 0 means "none".
- * - Data handed to a backend is immutable and may be kept by reference.
+ * - Data handed to a backend is frozen and may be kept by reference.
+ * - A plugin shares the process with the core. Calls that end or change all of it (process.exit, process.chdir) throw; a
+ *   call that keeps the processor keeps it from everything else. What cannot promise that runs under the exec backend.
  */
 import type { Nftables, Printers } from './nftables.ts';
 
@@ -159,9 +161,10 @@ export interface Backend {
   readonly families: readonly IPFamily[];
   /**
    * Make the data plane equal to the state described. The core never calls it for a family before the last call for
-   * that family settled; calls for the two families may overlap. A call that
-   * takes over five minutes counts as failed, and no other follows before it has settled. MUST be atomic where the kernel allows it. MUST throw when any part
-   * was not applied: the core reports it, retries, and makes the next change of this family full.
+   * that family settled; calls for the two families may overlap. A call that takes over five minutes counts as failed,
+   * and no other follows before it has settled. MUST be atomic where the kernel allows it. MUST throw when any part was
+   * not applied: the core reports it, retries, and makes the next change of this family full. A change of the node alone
+   * has neither `upsert` nor `remove`; `remove` names only keys that were in a sync of this family before.
    */
   sync(change: Change): Promise<SyncReport>;
   /**
@@ -169,9 +172,17 @@ export interface Backend {
    * crash, or what another version left). MUST throw if something of ours could not be removed.
    */
   cleanup(): Promise<void>;
-  /** Stop timers, listeners and children. The data plane stays as it is: rules outlive the process. */
+  /**
+   * Stop timers, listeners and children within five seconds. The data plane stays as it is: rules outlive the process.
+   * Called when the process ends and when another backend has taken over.
+   */
   close(): Promise<void>;
 }
+
+/** What a backend may be able to do beyond that; each is described below. The core looks whether the member is there. */
+export type Abilities = Partial<
+  SelfChecking & HealthReporting & UsesConntrack & Initializing & Inspectable & Explainable
+>;
 
 /** What a plugin module default-exports. */
 export interface BackendPlugin {
@@ -180,13 +191,22 @@ export interface BackendPlugin {
   readonly apiVersion: typeof BACKEND_API_VERSION;
   /** One line for --help. */
   readonly summary: string;
+  /** Of the plugin itself, shown by `kube-proxy plugins`. Those built in have the program's. */
+  readonly version?: string;
   /**
-   * Probe, by trying, what this host supports, and return a backend; throw an error that names what is missing and
-   * the remedy, with `code` "KP_BACKEND_UNSUPPORTED" if the host lacks what this backend is built on (it can then
-   * have left nothing here either), "KP_BACKEND_OPTION" if an option is wrong. Changes nothing that outlives the call. `options` is
-   * the plugin's own configuration, to be validated; values from the command line are text. Cleanup passes none.
+   * It programs nothing that connections of this host pass through. Otherwise, once it has synced, the core removes what
+   * built-in backends left on the host: two data planes would both see each packet.
    */
-  create(host: Host, options: Readonly<Record<string, unknown>>): Promise<Backend>;
+  readonly leavesHostAlone?: true;
+  /**
+   * Probe, by trying, what this host supports, and return a backend, within two minutes. Changes nothing that outlives
+   * the call. Throw an error that names what is missing and the remedy, with `code` "KP_BACKEND_UNSUPPORTED" if the host
+   * lacks what this backend is built on (it can then have left nothing here either), "KP_BACKEND_OPTION" if an option is
+   * wrong. Whatever is thrown ends the start of kube-proxy; while it runs with another backend, that one stays.
+   * `options` is the plugin's own configuration, to be validated; values from the command line are text. Cleanup passes
+   * those it knows, or none.
+   */
+  create(host: Host, options: Readonly<Record<string, unknown>>): Promise<Backend & Abilities>;
   /**
    * Optional: print exactly what a first sync of these full changes writes on an empty host. Pure: no I/O and no
    * privilege; one change per family. Used by `kube-proxy render` and by golden tests.
@@ -194,19 +214,20 @@ export interface BackendPlugin {
   render?(changes: readonly Change[], options: Readonly<Record<string, unknown>>, printers: Printers): string;
 }
 
-// Optional abilities: a backend that has one simply implements it; the core tests for the method.
+// Optional abilities: a backend that has one simply implements it.
 
 /** The backend can tell cheaply whether what it committed is still in place (someone may flush it). */
 export interface SelfChecking {
   /**
-   * Called every few seconds between syncs of this family, never during one; less often if it takes long (1 % of the
-   * time). `intact: false` makes the next sync full, at once. A rejection is logged and changes nothing.
+   * Called every few seconds between syncs of this family, once one has succeeded, never during one; less often if it
+   * takes long (1 % of the time). `intact: false` makes the next sync full, at once. A rejection is logged and changes nothing.
    */
   check(family: IPFamily): Promise<{ readonly intact: true } | { readonly intact: false; readonly reason: string }>;
 }
 
 /** The backend has parts that can fail between syncs (listeners, a child process). */
 export interface HealthReporting {
+  /** Asked for every /healthz and every scrape: answers at once, from memory. */
   health(): { readonly healthy: true } | { readonly healthy: false; readonly reason: string };
 }
 
@@ -250,15 +271,27 @@ export interface Explainable {
   explain(packet: Packet): Promise<readonly string[]>;
 }
 
-/** What the core gives a plugin. All I/O of a plugin goes through it, so that tests can replace it. */
+/**
+ * What the core gives a plugin: programs, kernel interfaces, time. A plugin that takes these from here can be tested
+ * with others in their place. (Files and sockets it takes from Node.js.)
+ */
 export interface Host {
   readonly log: Logger;
-  /** Run a program, without a shell. Resolves whatever its exit status is; rejects only if it cannot be started. */
+  /**
+   * Run a program, without a shell. Resolves whatever its exit status is; rejects ("KP_EXEC") only if it cannot be
+   * started.
+   */
   exec(command: string, args: readonly string[], options?: ExecOptions): Promise<ExecResult>;
+  /**
+   * Start a program that stays, without a shell, and talk with it in lines. Rejects ("KP_EXEC") if it cannot be started,
+   * or if others than root may change its file. It ends with kube-proxy: what connections pass through, and so must
+   * outlive it, is to be started as a daemon of its own.
+   */
+  spawn(command: string, args: readonly string[], options: SpawnOptions): Promise<Child>;
   readonly sysctl: Sysctl;
   readonly netlink: Netlink;
   readonly clock: Clock;
-  /** Aborted when the process shuts down. */
+  /** Aborted when the process is told to end, before `close`. Another backend's taking over only calls `close`. */
   readonly signal: AbortSignal;
   /** Ask for a full sync soon, for example because something else removed our rules. */
   requestFullSync(reason: string): void;
@@ -275,7 +308,10 @@ export interface PluginMetrics {
 }
 
 export interface PluginMetric {
-  /** "kubeproxy_" is put before it unless it is there. */
+  /**
+   * "kubeproxy_" is put before it unless it is there. Lower-case letters, digits and underscores; `register` throws
+   * "KP_METRIC" for others and for names of the core's own.
+   */
   readonly name: string;
   /** A counter's values never fall while the process runs. */
   readonly type: 'counter' | 'gauge';
@@ -283,7 +319,7 @@ export interface PluginMetric {
   readonly help: string;
   /** Names of its labels; each value names them all. Default: none. */
   readonly labels?: readonly string[];
-  /** Called for every scrape, so that it should be cheap. Throwing leaves this metric out of that scrape. */
+  /** Called for every scrape, so that it should be cheap. Throwing, or two seconds, leave it out of that scrape. */
   read(): readonly MetricValue[] | Promise<readonly MetricValue[]>;
 }
 
@@ -304,6 +340,28 @@ export interface ExecResult {
   readonly stdout: string;
   readonly stderr: string;
   readonly timedOut: boolean;
+}
+
+export interface SpawnOptions {
+  /** A line of its standard output (UTF-8), without its end. */
+  readonly onLine: (line: string) => void;
+  /** A line of its standard error. */
+  readonly onErrorLine: (line: string) => void;
+  /** Once, after its last line. `reason` is a sentence's end: "ended with status 1", "was ended by SIGKILL". */
+  readonly onExit: (reason: string) => void;
+  /** Added to the environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Bytes; a longer line ends the program. Default: 1 MiB. */
+  readonly longestLine?: number;
+}
+
+/** A program that runs. It is ended, with its descendants in its process group, when `Host.signal` aborts. */
+export interface Child {
+  readonly pid: number;
+  /** Resolves when it was handed over to the system; rejects if the program has ended or closed its input. */
+  write(text: string): Promise<void>;
+  /** Closes its input, and ends it if it does not end by itself within this time. Resolves when it has ended. */
+  end(graceMs: number): Promise<void>;
 }
 
 /** Kernel parameters, named as in sysctl(8) with slashes: "net/ipv4/conf/all/route_localnet". */

@@ -1,6 +1,6 @@
 /**
- * nf_tables as plugins see it: typed tables, chains, rules, sets and elements, without the `nft` tool. Types only;
- * core/netlink/nftables/ encodes them, prints them as `nft list` does, and speaks to the kernel.
+ * nf_tables as plugins see it: typed tables, chains, rules, sets and elements, without the `nft` tool. Types only; the
+ * core encodes them, prints them as `nft list` does, and speaks to the kernel.
  *
  * A rule is a list of statements over fields; what varies belongs into elements. Only shapes that every version of
  * `nft` can list are offered: an `nft list ruleset` that aborts on ours is broken for the whole host.

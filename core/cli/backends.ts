@@ -1,19 +1,28 @@
 /**
- * The backends that come with kube-proxy. Each is loaded when it is chosen, so that a fault of one, or a library that
- * only one needs, is nothing to the others.
+ * The backends that there are: those that come with kube-proxy, and plugins in files. Each is loaded when it is chosen,
+ * so that a fault of one, or a library that only one needs, is nothing to the others.
+ *
+ *   --backend NAME   built in, whatever --plugin-dir holds
+ *             NAME   else a plugin of --plugin-dir
+ *             PATH   a plugin's file; anything with a "/"
  */
+import { resolve } from 'node:path';
 import { BACKEND_API_VERSION, type BackendPlugin } from '../backend.ts';
+import { MODES } from '../config/configuration.ts';
 import type { Settings } from '../config/settings.ts';
 import type { ChosenBackend } from '../daemon/open-backend.ts';
+import { findPlugin } from '../plugin/find.ts';
 
-interface BuiltIn {
+export interface BuiltIn {
   readonly name: string;
   /** The plugin's own, repeated for --help, which loads no plugin. */
   readonly summary: string;
   readonly load: () => Promise<{ readonly default: BackendPlugin }>;
   /** Options with which it need not find out what it does not need for cleaning up. */
   readonly cleanupOptions?: Readonly<Record<string, unknown>>;
-  /** Absent: it programs the host, so that what it left must go when another one takes over. */
+  /** Without its own options it does not know what it left. */
+  readonly cleanedByOptions?: true;
+  /** The plugin's own, repeated: what it left need not go when another one takes over. */
   readonly leavesHostAlone?: true;
   /** Options that flags of the core stand for; --backend-option goes before them. */
   readonly options?: (settings: Settings) => Readonly<Record<string, unknown>>;
@@ -33,6 +42,12 @@ export const BUILT_IN: readonly BuiltIn[] = [
     load: () => import('../../plugins/nftables/index.ts'),
   },
   {
+    name: 'exec',
+    summary: 'a program of your own, told the desired state in JSON lines',
+    load: () => import('../../plugins/exec/index.ts'),
+    cleanedByOptions: true,
+  },
+  {
     name: 'dry-run',
     summary: 'changes nothing; prints what would be served',
     load: () => import('../../plugins/dry-run/index.ts'),
@@ -44,14 +59,39 @@ export function backendNames(): readonly string[] {
   return BUILT_IN.map(({ name }) => name);
 }
 
+/** Names that no plugin may have: those of the modes that are to come, too. */
+export function reservedNames(): readonly string[] {
+  return [...new Set([...backendNames(), ...MODES])];
+}
+
+export interface LoadedBackend {
+  readonly plugin: BackendPlugin;
+  readonly builtIn?: BuiltIn;
+  /** The file of one that is not built in. */
+  readonly path?: string;
+}
+
+/** `backend` as in --backend; a path is relative to the working directory. Rejects with a `PluginFault`. */
+export async function findBackend(backend: string, pluginDir: string): Promise<LoadedBackend> {
+  const builtIn = BUILT_IN.find(({ name }) => name === backend);
+  if (builtIn) return { plugin: await loadBackend(builtIn), builtIn };
+  const isPath = backend.includes('/');
+  if (!isPath && pluginDir === '') {
+    throw new Error(`there is no backend "${backend}"; available: ${backendNames().join(', ')}`);
+  }
+  const { loadPlugin } = await import('../plugin/load.ts');
+  const path = findPlugin(isPath ? resolve(backend) : backend, pluginDir, backendNames());
+  const name = isPath ? undefined : backend;
+  return { plugin: await loadPlugin({ path, name, reserved: reservedNames() }), path };
+}
+
 /** The backend that the settings name, and the options it is to get. */
 export async function chooseBackend(settings: Settings): Promise<ChosenBackend> {
-  const entry = BUILT_IN.find(({ name }) => name === settings.backend);
-  if (!entry) throw new Error(`there is no backend "${settings.backend}"; available: ${backendNames().join(', ')}`);
+  const { plugin, builtIn } = await findBackend(settings.backend, settings.pluginDir);
   return {
-    plugin: await loadBackend(entry),
-    options: { ...entry.options?.(settings), ...settings.backendOptions },
-    leavesHostAlone: entry.leavesHostAlone === true,
+    plugin,
+    options: { ...builtIn?.options?.(settings), ...settings.backendOptions },
+    leavesHostAlone: plugin.leavesHostAlone === true,
   };
 }
 

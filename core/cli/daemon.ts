@@ -15,7 +15,7 @@ import { watchConfig } from '../config/watch-config.ts';
 import { createLiveConfiguration } from '../daemon/live-configuration.ts';
 import { type NodeProxy, startNodeProxy } from '../daemon/node-proxy.ts';
 import { openBackend } from '../daemon/open-backend.ts';
-import { containFaults, type StopSignal, stopSignal } from '../daemon/process.ts';
+import { containFaults, endAfterFailure, type StopSignal, stopSignal } from '../daemon/process.ts';
 import { tuneConntrack } from '../daemon/tune-node.ts';
 import { nodeView } from '../model/node-view.ts';
 import { watchAddresses } from '../node/addresses.ts';
@@ -26,17 +26,21 @@ import type { Log } from '../observe/log.ts';
 import { createMetrics } from '../observe/metrics.ts';
 import { createPluginMetrics } from '../observe/metrics-plugin.ts';
 import { backendNames, chooseBackend } from './backends.ts';
-import { cleanUpOthers } from './cleanup.ts';
+import { createLeftovers } from './cleanup.ts';
 import type { Run } from './main.ts';
 import { VERSION } from './version.ts';
 
 /** `choose` finds the backend; replaced by tests. */
 export async function daemon(run: Run, choose = chooseBackend): Promise<number> {
   const shutdown = stopSignal(run.log);
-  containFaults(run.log);
+  const contained = containFaults(run.log);
   try {
     return run.settings.initOnly ? await initialize(run, choose, shutdown) : await serve(run, choose, shutdown);
+  } catch (error) {
+    endAfterFailure(run.log);
+    throw error;
   } finally {
+    contained.release();
     shutdown.release();
   }
 }
@@ -57,7 +61,8 @@ async function initialize({ settings, log }: Run, choose: typeof chooseBackend, 
     const backend: Backend & Partial<Initializing> = opened.backend;
     const node = { ...settings.node, nodeName: nodeName(settings) };
     for (const family of backend.families) {
-      backend.initialize?.(family, nodeView(family, undefined, node, addresses.current()));
+      // Typed as one that answers at once; a plugin in plain JavaScript may have made it async.
+      await backend.initialize?.(family, nodeView(family, undefined, node, addresses.current()));
     }
   } finally {
     addresses.stop();
@@ -96,6 +101,7 @@ async function serve(
         proxy?.events().record(configurationRefused(nodeName(settings), file, refused.join('; ')));
     },
   });
+  const leftovers = createLeftovers(log);
   const addresses = watch(log, () => proxy?.nodeChanged());
   let watched: { stop(): Promise<void> } | undefined;
   try {
@@ -117,9 +123,10 @@ async function serve(
       addresses: addresses.current,
       configuration: () => ({ ...live.status(), readAtMs }),
       flags: Object.fromEntries(Object.entries(line.values).map(([name, value]) => [name, flagText(value)])),
-      async onReady(backend) {
+      onTakeover: leftovers.tookOver,
+      async onReady() {
         live.proven();
-        await cleanUpOthers(backend, log);
+        await leftovers.cleanUp();
       },
       onHopeless: (backend, family, reason) =>
         void live.withdraw(`backend ${backend} cannot program ${family} on this node: ${reason}`),

@@ -10,7 +10,7 @@ const COLUMNS = 100;
 /** Where the explanation of a flag begins; a longer flag has its explanation on the next line. */
 const HELP_COLUMN = 34;
 
-interface Topic {
+export interface Topic {
   readonly usage: string;
   readonly about: string;
   readonly groups: readonly FlagGroup[];
@@ -20,7 +20,9 @@ interface Topic {
 const RUN: Topic = {
   usage: 'kube-proxy [FLAGS]',
   about: 'Serves the Services of a Kubernetes cluster on this node: programs one data plane and keeps it so.',
-  groups: Object.keys(FLAG_GROUPS).filter((group): group is FlagGroup => group !== 'render'),
+  groups: Object.keys(FLAG_GROUPS).filter(
+    (group): group is FlagGroup => !['render', 'plugins', 'pluginTest'].includes(group),
+  ),
   examples: [
     ['kube-proxy --config /var/lib/kube-proxy/config.conf', 'serve a cluster, by the ConfigMap that kubeadm makes'],
     ['kube-proxy --manifests /etc/services --cluster-cidr 10.244.0.0/16', 'serve what a folder of manifests says'],
@@ -29,7 +31,7 @@ const RUN: Topic = {
   ],
 };
 
-const TOPICS: Readonly<Record<Command, Topic>> = {
+export const TOPICS: Readonly<Record<Command, Topic>> = {
   run: RUN,
   help: RUN,
   render: {
@@ -45,29 +47,57 @@ const TOPICS: Readonly<Record<Command, Topic>> = {
     ],
   },
   cleanup: {
-    usage: 'kube-proxy cleanup',
+    usage: 'kube-proxy cleanup [--backend FILE|NAME]',
     about:
       'Removes everything that any built-in backend ever made on this host, and nothing else. Rules outlive ' +
-      'kube-proxy on purpose; this is the way to be rid of them. Status 1 if anything could not be removed.',
-    groups: ['log'],
+      'kube-proxy on purpose; this is the way to be rid of them. What a backend of others made it removes when --backend ' +
+      'names that one, with its options. Status 1 if anything could not be removed.',
+    groups: ['backend', 'log'],
     examples: [
       ['kube-proxy cleanup', 'after the last kube-proxy of this node has ended'],
       ['kube-proxy --cleanup', 'the same, as other kube-proxies spell it'],
       ['kube-proxy cleanup -v 4', 'with stack traces of what failed'],
     ],
   },
+  plugins: {
+    usage: 'kube-proxy plugins [--plugin-dir DIR] [--backend FILE]',
+    about:
+      'Lists the built-in backends, those of --plugin-dir and the one that --backend names, each with what it supports ' +
+      'on this very node, found by trying, and why not. Changes nothing; most backends can be tried as root only.',
+    groups: ['plugins', 'backend', 'log'],
+    examples: [['kube-proxy plugins', 'what --backend could be on this node']],
+  },
+  'plugin new': {
+    usage: 'kube-proxy plugin new NAME',
+    about: 'Writes a backend that works, with its test and the types of the contract, into the new folder NAME.',
+    groups: [],
+    examples: [
+      ['kube-proxy plugin new my-backend && kube-proxy plugin test my-backend/my-backend.js', 'begin and check'],
+    ],
+  },
+  'plugin test': {
+    usage: 'kube-proxy plugin test FILE',
+    about:
+      'Runs the conformance kit on a backend, built in or in a file, and reports which behaviours of the contract hold, ' +
+      'which do not, and what could not be tried here. Status 1 if one does not hold.',
+    groups: ['pluginTest', 'plugins', 'backend', 'log'],
+    examples: [['kube-proxy plugin test ./my-backend.js', 'before you run it on a node']],
+  },
   version: {
     usage: 'kube-proxy version',
-    about: 'Prints the version and exits.',
+    about: 'Prints the version of the program, its commit, Node.js and the plugin API, and exits.',
     groups: [],
     examples: [],
   },
 };
 
-const COMMAND_LIST: readonly (readonly [string, string])[] = [
+export const COMMAND_LIST: readonly (readonly [string, string])[] = [
   ['kube-proxy', 'keep running and serve (this is the daemon)'],
   ['kube-proxy render', 'print the rules for given manifests, offline'],
   ['kube-proxy cleanup', 'remove what kube-proxy made on this host'],
+  ['kube-proxy plugins', 'list the backends, and what each supports on this node'],
+  ['kube-proxy plugin new NAME', 'write the skeleton of a backend of your own'],
+  ['kube-proxy plugin test FILE', 'check a backend against the contract'],
   ['kube-proxy version', 'print the version'],
   ['kube-proxy help [COMMAND]', 'print this, or more on one command'],
 ];

@@ -9,6 +9,7 @@ import { type CommandLine, INFORMS, parseCommandLine } from '../config/command-l
 import { readConfigFile } from '../config/read-config.ts';
 import { type CheckedSettings, checkSettings, type Settings } from '../config/settings.ts';
 import { createLog, escapeControls, type Log } from '../observe/log.ts';
+import { PLUGIN_FAULTS } from '../plugin/fault.ts';
 import { backendNames } from './backends.ts';
 import { helpText } from './help.ts';
 import { faultLines } from './report-fault.ts';
@@ -77,6 +78,12 @@ export async function main(argv: readonly string[], terminal: Terminal = process
         return await (await import('./render.ts')).render(run);
       case 'cleanup':
         return await (await import('./cleanup.ts')).cleanup(run);
+      case 'plugin test':
+        return await (await import('./plugin-test.ts')).pluginTest(run);
+      case 'plugins':
+        return await (await import('./plugins.ts')).plugins(run);
+      case 'plugin new':
+        return await (await import('./plugin-new.ts')).pluginNew(run);
       default:
         return await (await import('./daemon.ts')).daemon(run);
     }
@@ -107,7 +114,7 @@ async function writeConfig({ settings, terminal }: Run): Promise<number> {
 }
 
 /** What was given is wrong, though only the backend or the source could tell; nothing was changed. */
-const USAGE_FAULTS: readonly string[] = ['KP_BACKEND_OPTION', 'KP_MANIFEST'];
+const USAGE_FAULTS: readonly string[] = ['KP_BACKEND_OPTION', 'KP_MANIFEST', ...PLUGIN_FAULTS];
 
 function hasCode(error: unknown, ...codes: readonly string[]): error is Error {
   return error instanceof Error && 'code' in error && codes.some((code) => code === error.code);

@@ -1,7 +1,7 @@
 /**
  * The command line: words in, typed flag values and a command out, with every fault of it collected.
  *
- *   kube-proxy [COMMAND [TOPIC]] [--flag value | --flag=value | --bool | -v 2 | -v2]…
+ *   kube-proxy [COMMAND [OPERAND]] [--flag value | --flag=value | --bool | -v 2 | -v2]…
  *
  * Spelling is Go's (pflag): a boolean takes its value only after "=", every other flag also from the next word.
  */
@@ -10,8 +10,10 @@ import type { Flag } from './flag.ts';
 import { FLAG_LIST, FLAGS, type FlagName, type FlagValues } from './flags.ts';
 
 /** `run` is the daemon: no command word at all. */
-export type Command = 'run' | 'render' | 'cleanup' | 'version' | 'help';
-export const COMMANDS: readonly Exclude<Command, 'run'>[] = ['render', 'cleanup', 'version', 'help'];
+export type Command = 'run' | (typeof COMMANDS)[number];
+export const COMMANDS = ['render', 'cleanup', 'plugins', 'plugin new', 'plugin test', 'version', 'help'] as const;
+/** Those that take one word more, and what it is. */
+export const OPERANDS: Readonly<Partial<Record<Command, string>>> = { 'plugin new': 'NAME', 'plugin test': 'FILE' };
 
 /** One thing that is wrong, and where: "--cluster-cidr", or "" for the command line itself. */
 export interface Fault {
@@ -23,6 +25,8 @@ export interface CommandLine {
   readonly command: Command;
   /** What `help` is asked about: `run` for kube-proxy itself. */
   readonly topic: Command;
+  /** Of a command in OPERANDS; "" for all others. */
+  readonly operand: string;
   /** Complete: where a flag is absent or faulty, its default. */
   readonly values: FlagValues;
   /** The flags that appear on the command line, by their main name. */
@@ -89,15 +93,16 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
   const chosen = commandOf(words, values);
   faults.push(...chosen.faults);
   for (const [name, flag] of FLAG_LIST) {
-    if (flag.only && flag.only !== chosen.command && read.has(name) && !INFORMS.includes(chosen.command)) {
-      const alone = flag.only === 'run';
+    const only: readonly Command[] = [flag.only ?? []].flat();
+    if (only.length > 0 && !only.includes(chosen.command) && read.has(name) && !INFORMS.includes(chosen.command)) {
+      const alone = only.includes('run');
       const what = alone
         ? `cannot be combined with the command ${chosen.command}`
-        : `is for kube-proxy ${flag.only} only`;
+        : `is for kube-proxy ${only.join(' and kube-proxy ')} only`;
       faults.push({ where: `--${name}`, what });
     }
   }
-  return { command: chosen.command, topic: chosen.topic, values, given: new Set(read.keys()), spellings, faults };
+  return { ...chosen, values, given: new Set(read.keys()), spellings, faults };
 }
 
 function tokenize(argv: readonly string[]) {
@@ -115,31 +120,30 @@ function tokenize(argv: readonly string[]) {
   );
 }
 
-function commandOf(words: readonly string[], values: FlagValues): Pick<CommandLine, 'command' | 'topic' | 'faults'> {
+function commandOf(
+  given: readonly string[],
+  values: FlagValues,
+): Pick<CommandLine, 'command' | 'topic' | 'operand' | 'faults'> {
   const faults: Fault[] = [];
   const complain = (what: string): void => void faults.push({ where: '', what });
-  const isCommand = (word: string): word is Exclude<Command, 'run'> => COMMANDS.some((each) => each === word);
+  const words = [...given];
 
-  const [word, ...rest] = words;
   let command: Command = 'run';
   let topic: Command = 'run';
-  if (word !== undefined) {
-    if (isCommand(word)) {
-      command = word;
-    } else {
-      const near = nearest(word, COMMANDS);
-      complain(
-        `unknown command "${word}"; ${near ? `did you mean ${near}?` : `there are ${COMMANDS.join(', ')}`}` +
-          (word === 'true' || word === 'false' ? ` (the value of a boolean flag follows "=": --flag=${word})` : ''),
-      );
-    }
+  let operand = '';
+  const first = takeCommand(words);
+  if (typeof first === 'object') complain(`unknown command "${first.unknown}"; ${meant(first.unknown)}`);
+  else if (first) command = first;
+  if (command === 'help') {
+    const about = takeCommand(words);
+    if (typeof about === 'object') complain(`no help on "${about.unknown}"; there are ${COMMANDS.join(', ')}`);
+    else if (about) topic = about;
   }
-  if (command === 'help' && rest[0] !== undefined) {
-    const about = rest.shift()!;
-    if (isCommand(about)) topic = about;
-    else complain(`no help on "${about}"; there are ${COMMANDS.join(', ')}`);
-  }
-  for (const extra of rest) complain(`unexpected argument "${extra}"`);
+  const wanted = OPERANDS[command];
+  if (wanted) operand = words.shift() ?? '';
+  if (wanted && operand === '' && !values.help)
+    complain(`${command} needs one word more: kube-proxy ${command} ${wanted}`);
+  for (const extra of words) complain(`unexpected argument "${extra}"`);
 
   for (const flag of ['cleanup', 'version'] as const) {
     if (!values[flag] || command === flag || command === 'help') continue;
@@ -150,7 +154,29 @@ function commandOf(words: readonly string[], values: FlagValues): Pick<CommandLi
     topic = command;
     command = 'help';
   }
-  return { command, topic, faults };
+  return { command, topic, operand, faults };
+}
+
+/** The command at the beginning of the words, which are then those after it. */
+function takeCommand(words: string[]): Exclude<Command, 'run'> | { readonly unknown: string } | undefined {
+  for (const length of [2, 1]) {
+    const found = COMMANDS.find((command) => command === words.slice(0, length).join(' '));
+    if (found === undefined) continue;
+    words.splice(0, length);
+    return found;
+  }
+  const isHalf = COMMANDS.some((command) => command.startsWith(`${words[0]} `));
+  const unknown = words.splice(0, isHalf ? 2 : 1).join(' ');
+  return unknown === '' ? undefined : { unknown };
+}
+
+function meant(unknown: string): string {
+  const near = nearest(unknown, COMMANDS);
+  const isBoolean = unknown === 'true' || unknown === 'false';
+  return (
+    (near ? `did you mean ${near}?` : `there are ${COMMANDS.join(', ')}`) +
+    (isBoolean ? ` (the value of a boolean flag follows "=": --flag=${unknown})` : '')
+  );
 }
 
 /** The known name that `given` is most likely a misspelling of, if any is near enough. */

@@ -6,7 +6,7 @@
  *          ├─▶ KubeProxyConfiguration ─▶ validate ─▶ Settings
  *   file ──┘            └──▶ external form: --write-config-to, /configz
  *
- * Durations are milliseconds in here and Go's text ("30s") in the file. Two fields are ours: `backend` and
+ * Durations are milliseconds in here and Go's text ("30s") in the file. Three fields are ours: `backend`, `pluginDir` and
  * `backendOptions`.
  */
 
@@ -28,10 +28,15 @@ export interface KubeProxyConfiguration {
   readonly showHiddenMetricsForVersion: string;
   /** One of MODES; never "" in an effective configuration, unless `backend` is a third party's. */
   readonly mode: string;
-  /** Ours: the data plane by the name of its backend, built in or a third party's; wins over `mode`. "" = as `mode` says. */
+  /**
+   * Ours: the data plane; wins over `mode`. The name of a backend that is built in or found in `pluginDir`, or, with a
+   * "/" in it, the absolute path of a plugin's file. "" = as `mode` says.
+   */
   readonly backend: string;
-  /** Ours: options of the backend, by its README. */
-  readonly backendOptions: Readonly<Record<string, string>>;
+  /** Ours: absolute path of the folder in which plugins are found by name. "" = they are not. */
+  readonly pluginDir: string;
+  /** Ours: options of the backend, by its README. Any values; those from the command line are text. */
+  readonly backendOptions: Readonly<Record<string, unknown>>;
   readonly iptables: IPTablesConfiguration;
   readonly ipvs: IPVSConfiguration;
   readonly nftables: NFTablesConfiguration;
@@ -183,6 +188,7 @@ export const DEFAULTS: KubeProxyConfiguration = {
   showHiddenMetricsForVersion: '',
   mode: '',
   backend: '',
+  pluginDir: '',
   backendOptions: {},
   iptables: {
     masqueradeBit: 14,

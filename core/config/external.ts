@@ -3,7 +3,7 @@
  * alphabet, as the reference prints it. Every field is there, in all stanzas (the reference shows zeros in those of the
  * modes that are not in force). It holds no secrets: a kubeconfig is named, not quoted.
  */
-import { stringify } from 'yaml';
+import { Document, visit } from 'yaml';
 import { API_VERSION, DEFAULTS, KIND, type KubeProxyConfiguration } from './configuration.ts';
 import { FIELD_LIST, type Field, type FieldPath, valueAt } from './fields.ts';
 
@@ -30,8 +30,17 @@ export function toExternal(configuration: KubeProxyConfiguration): External {
 /** YAML that this program and the reference read back as the same configuration. */
 export function printConfiguration(configuration: KubeProxyConfiguration): string {
   // By the rules of YAML 1.1, which Kubernetes reads: a text such as "off" needs quotes there.
-  return stringify(toExternal(configuration), { version: '1.1', lineWidth: 0 });
+  const document = new Document(toExternal(configuration), { version: '1.1' });
+  visit(document, {
+    Scalar(_key, scalar) {
+      if (typeof scalar.value === 'string' && NUMBER_OF_1_2.test(scalar.value)) scalar.type = 'QUOTE_DOUBLE';
+    },
+  });
+  return document.toString({ lineWidth: 0 });
 }
+
+/** A number to YAML 1.2, which this program reads, and none to 1.1. */
+const NUMBER_OF_1_2 = /^0o[0-7]+$/;
 
 /** The shortest duration that Go has: nearest to "none at all" where a file's 0 means the default. */
 const NEXT_TO_NOTHING_MS = 1e-6;

@@ -46,6 +46,15 @@ export const FIELD_FLAGS = {
     'An option of the backend itself, by its README; repeatable.',
     WINS,
   ),
+  'plugin-dir': field(
+    'backend',
+    'pluginDir',
+    text('DIR'),
+    '',
+    'Where a backend that is not built in is looked for by its name: DIR/NAME.js (or .mjs, .cjs, .ts), or the folder ' +
+      'DIR/NAME with an index of one of these kinds.',
+    WINS,
+  ),
   'ipvs-scheduler': field('backend', 'ipvs.scheduler', text('NAME'), '', 'The scheduler of IPVS. Default: rr.'),
   'ipvs-exclude-cidrs': field(
     'backend',

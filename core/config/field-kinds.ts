@@ -94,11 +94,25 @@ export const quantity = scalar<string>(
   () => 'is not a quantity; write for example "16Mi"',
 );
 
-/** Any scalar, as it is written: what a flag would have been given. */
-const anyText = scalar<string>(
-  ({ value, text }) => (typeof value === 'object' || value === undefined ? undefined : text),
-  () => 'is not a text; write it in quotes',
-);
+/** Whatever JSON can say. What it means is for the backend to judge that gets it, and numbers must reach it unchanged. */
+const anyValue: FieldKind<unknown> = {
+  write: (value) => value,
+  read(written, path, complain) {
+    if (written.kind === 'list') {
+      return complete(written.items.map((item, index) => anyValue.read(item, `${path}[${index}]`, complain)));
+    }
+    if (written.kind === 'map') return valueMap.read(written, path, complain);
+    const { value, text, line } = written;
+    if (typeof value !== 'number' || isExact(value, text)) return value;
+    complain(path, line, `${text} cannot be held exactly as a number; write it in quotes`);
+    return undefined;
+  },
+};
+
+/** Whole numbers beyond 2^53 lose digits, and those that JSON cannot say are no numbers to most who read them. */
+function isExact(value: number, text: string): boolean {
+  return Number.isFinite(value) && (Number.isSafeInteger(value) || !/^[-+]?\d+$/.test(text));
+}
 
 export const stringList: FieldKind<readonly string[]> = {
   write: (value) => value,
@@ -112,7 +126,7 @@ export const stringList: FieldKind<readonly string[]> = {
 };
 
 export const booleanMap = mapOf(boolean, 'AllowServiceExternalIPs: false');
-export const textMap = mapOf(anyText, 'format: json');
+export const valueMap = mapOf(anyValue, 'format: json');
 
 function mapOf<T>(kind: FieldKind<T>, example: string): FieldKind<Readonly<Record<string, T>>> {
   return {

@@ -14,7 +14,7 @@ import {
   quantity,
   string,
   stringList,
-  textMap,
+  valueMap,
   vmodule,
 } from './field-kinds.ts';
 import { NO_EFFECT } from './no-effect.ts';
@@ -86,7 +86,8 @@ export const FIELDS: FieldTree<KubeProxyConfiguration> = {
   showHiddenMetricsForVersion: of(string, { noEffect: NO_EFFECT.metrics }),
   mode: of(string),
   backend: of(string, OURS),
-  backendOptions: of(textMap, OURS),
+  pluginDir: of(string, OURS),
+  backendOptions: of(valueMap, OURS),
   iptables: {
     masqueradeBit: of(integer),
     masqueradeAll: of(boolean),

@@ -2,9 +2,12 @@
  * The flags as values of configuration fields: what each one given sets, and, beside a file, which ones count at all.
  *
  * Beside a file a flag that stands for a field is ignored, as in the reference, except those of the log,
- * --hostname-override, and two of ours that have no field there: --backend (but not its other name --proxy-mode) and
- * --backend-option. Flags that stand for no field always count.
+ * --hostname-override, and three of ours that have no field there: --backend (but not its other name --proxy-mode),
+ * --plugin-dir and --backend-option. Flags that stand for no field always count.
+ *
+ * Paths of plugins become absolute here: what --write-config-to writes must mean the same wherever it is read.
  */
+import { resolve } from 'node:path';
 import { formatBindAddress, parseBindAddress } from './bind-address.ts';
 import type { CommandLine, Fault } from './command-line.ts';
 import { defaultHealthzHost, defaultMetricsHost, HEALTHZ_PORT, METRICS_PORT } from './complete.ts';
@@ -41,11 +44,17 @@ export function flaggedValues(line: CommandLine, file: KubeProxyConfiguration | 
     const value = line.values[name];
     // An empty name is no name, and does not hide that of the file.
     if (name === 'hostname-override' && value === '') continue;
-    for (const path of flag.fields ?? []) set(path, file ? joined(name, value, valueAt(file, path)) : value, name);
+    for (const path of flag.fields ?? []) {
+      if (path === 'pluginDir') set(path, value === '' ? '' : resolve(String(value)), name);
+      else set(path, file ? joined(name, value, valueAt(file, path)) : value, name);
+    }
   }
 
   const spelled = line.spellings.get('backend');
-  if (spelled?.has('backend')) set('backend', line.values.backend, 'backend');
+  if (spelled?.has('backend')) {
+    const { backend } = line.values;
+    set('backend', backend.includes('/') ? resolve(backend) : backend, 'backend');
+  }
   if (spelled?.has('proxy-mode')) {
     if (file) ignored.push('--proxy-mode (mode)');
     else set('mode', line.values.backend, 'proxy-mode');

@@ -14,8 +14,8 @@ export interface Flag<T> {
   readonly short?: string;
   /** Another name of this flag. */
   readonly alias?: string;
-  /** Means something to this command only; every other refuses it. */
-  readonly only?: 'run' | 'render';
+  /** Means something to these commands only; every other refuses it. */
+  readonly only?: OnlyFor | readonly OnlyFor[];
   /** The fields of the configuration that it sets, all to its value. Absent: it has a meaning of its own. */
   readonly fields?: readonly FieldPath[];
   /** Beside --config: `ignored`, as in the reference for all that the file can say, or it `wins` over the file. */
@@ -25,6 +25,8 @@ export interface Flag<T> {
   /** What to give instead. */
   readonly deprecated?: string;
 }
+
+export type OnlyFor = 'run' | 'render' | 'plugins' | 'plugin test';
 
 export type FlagGroup = keyof typeof FLAG_GROUPS;
 
@@ -41,6 +43,8 @@ export const FLAG_GROUPS = {
   serve: 'Health and metrics',
   log: 'Log',
   render: 'Only for kube-proxy render',
+  plugins: 'Only for kube-proxy plugins and plugin test',
+  pluginTest: 'Only for kube-proxy plugin test',
   command: 'Instead of running',
   accepted: 'Accepted for compatibility, of no effect',
 } as const;

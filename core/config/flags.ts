@@ -13,7 +13,7 @@ export const FLAGS = {
     text('FILE'),
     '',
     'A KubeProxyConfiguration in YAML or JSON; edits take effect live. Flags that stand for one of its fields are ' +
-      'then ignored, except those of the log, --hostname-override, --backend and --backend-option.',
+      'then ignored, except those of the log, --hostname-override, --backend, --plugin-dir and --backend-option.',
   ),
 
   manifests: flag(
@@ -26,10 +26,15 @@ export const FLAGS = {
 
   master: flag('api', text('URL'), '', 'The API server; wins over the one that the kubeconfig names.'),
 
-  // Its two names are two fields: --backend also takes a third party's name, and wins over a file.
-  backend: flag('backend', text('NAME'), 'iptables', 'The data plane to program; see Backends.', {
-    alias: 'proxy-mode',
-  }),
+  // Its two names are two fields: --backend also takes a third party's name or file, and wins over --config.
+  backend: flag(
+    'backend',
+    text('NAME'),
+    'iptables',
+    "The data plane to program: one of Backends, a plugin's file (a path with a / in it, ./my-backend.js), or the name " +
+      'of one in --plugin-dir.',
+    { alias: 'proxy-mode' },
+  ),
 
   'service-cidr': flag('traffic', cidrList, '', 'The ranges ClusterIPs are allocated from; used by nftables.'),
 
@@ -40,6 +45,19 @@ export const FLAGS = {
     '',
     "The addresses on the node's interfaces; loopback is added. Default: those of its Node object.",
     { only: 'render' },
+  ),
+
+  output: flag('plugins', oneOf('FORMAT', ['text', 'json']), 'text', 'text or json.', {
+    only: ['plugins', 'plugin test'],
+  }),
+
+  packets: flag(
+    'pluginTest',
+    oneOf('WHEN', ['auto', 'no', 'only']),
+    'auto',
+    'Whether connections are made through a kernel that the backend programs: where that is possible (auto), not at ' +
+      'all, or nothing else.',
+    { only: 'plugin test' },
   ),
 
   'write-config-to': flag(

@@ -36,9 +36,12 @@ export interface Settings {
   readonly source: SourceSettings;
   /** --manifests; "" when it is not given. */
   readonly manifests: string;
+  /** The name of a backend that is built in or in `pluginDir`, or the absolute path of a plugin's file. */
   readonly backend: string;
+  /** Where the backend is looked for; "" when it is built in or given by its path. */
+  readonly pluginDir: string;
   /** Each backend checks its own. */
-  readonly backendOptions: Readonly<Record<string, string>>;
+  readonly backendOptions: Readonly<Record<string, unknown>>;
   /** Of the mode's own stanza. */
   readonly masqueradeBit: number;
   /** `nodeName` is the hostname override; "" when absent, for the command to fill in. */
@@ -177,7 +180,7 @@ export function checkSettings(line: CommandLine, backends: readonly string[], fi
     ...unusedKubeconfig(line, decoded, where),
   ];
   const origin = { configFile: file?.fileName ?? '', configHash: file ? configHash(file.text) : '' };
-  return { settings: { ...origin, ...toSettings(configuration, line, gates.gates), warnings }, faults };
+  return { settings: { ...origin, ...toSettings(configuration, line, gates.gates, backends), warnings }, faults };
 }
 
 type Where = (field: FieldPath, item?: string) => string;
@@ -229,12 +232,15 @@ function toSettings(
   configuration: KubeProxyConfiguration,
   { values }: CommandLine,
   featureGates: Readonly<Record<string, boolean>>,
+  backends: readonly string[],
 ): Omit<Settings, 'configFile' | 'configHash' | 'warnings'> {
   const { clientConnection: client, conntrack, ipvs, detectLocal, logging } = configuration;
   const stanza = stanzaOf(configuration);
   const { minSyncPeriod, syncPeriod } = configuration[stanza];
   const { masqueradeAll, masqueradeBit } = stanza === 'nftables' ? configuration.nftables : configuration.iptables;
   const primary = configuration.nodePortAddresses.includes('primary');
+  const backend = configuration.backend || configuration.mode;
+  const isLookedUp = !backends.includes(backend) && !backend.includes('/');
   return {
     configuration,
     source:
@@ -249,7 +255,8 @@ function toSettings(
             contentType: client.contentType,
           },
     manifests: values.manifests,
-    backend: configuration.backend || configuration.mode,
+    backend,
+    pluginDir: isLookedUp ? configuration.pluginDir : '',
     backendOptions: configuration.backendOptions,
     masqueradeBit,
     node: {

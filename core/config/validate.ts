@@ -3,6 +3,7 @@
  * fault: one run shows all there is to mend. Rules are the reference's; settings of a mode that is not in force are not
  * looked at, as there.
  */
+import { isAbsolute } from 'node:path';
 import { familyOf } from '../model/ip.ts';
 import { parseBindAddress } from './bind-address.ts';
 import { nearest } from './command-line.ts';
@@ -38,6 +39,9 @@ const NODE_NAME = /^[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?$/;
 /** The kernel takes more, but "+" means a prefix to iptables and quotes or blanks would be its next word. */
 const INTERFACE_NAME = /^[A-Za-z0-9_.@][A-Za-z0-9_.@-]{0,14}$/;
 
+/** What a plugin may be called, and hence what can be found by its name. */
+export const PLUGIN_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+
 /** `configuration` is completed. */
 export function validate(configuration: KubeProxyConfiguration, options: ValidationOptions): readonly FieldFault[] {
   const faults: FieldFault[] = [];
@@ -60,20 +64,30 @@ type Complain = (field: FieldPath, what: string) => void;
 
 function checkDataPlane(
   configuration: KubeProxyConfiguration,
-  { backends, isGiven }: ValidationOptions,
+  { backends, isGiven, name }: ValidationOptions,
   complain: Complain,
 ): void {
-  const { mode, backend } = configuration;
+  const { mode, backend, pluginDir } = configuration;
   const available = MODES.filter((each) => backends.includes(each));
   const meant = (given: string, known: readonly string[]): string => {
     const near = nearest(given, known);
     return `available: ${known.join(', ')}${near ? `; did you mean ${near}?` : ''}`;
   };
-  if (backend !== '' && !backends.includes(backend)) {
-    complain('backend', `there is no backend "${backend}"; ${meant(backend, backends)}`);
+  if (backend.includes('/')) {
+    if (!isAbsolute(backend)) complain('backend', `"${backend}" ${RELATIVE}`);
+  } else if (backend !== '' && !backends.includes(backend)) {
+    if (pluginDir === '') {
+      const remedy = `a plugin is given by the path of its file, with a / in it, or by its name and ${name('pluginDir')}`;
+      complain('backend', `there is no backend "${backend}"; ${meant(backend, backends)}; ${remedy}`);
+    } else if (!PLUGIN_NAME.test(backend)) {
+      const rule = 'at most 63 lower-case letters, digits and "-"';
+      complain('backend', `"${backend}" cannot be the name of a plugin: ${rule}; ${meant(backend, backends)}`);
+    }
   }
+  if (pluginDir !== '' && !isAbsolute(pluginDir)) complain('pluginDir', `"${pluginDir}" ${RELATIVE}`);
   if (mode !== '' && !MODES.some((each) => each === mode)) {
-    const remedy = backends.includes(mode) ? `give it as backend instead` : meant(mode, available);
+    const isBackend = backends.includes(mode) || mode.includes('/');
+    const remedy = isBackend ? `give it as backend instead` : meant(mode, available);
     complain('mode', `there is no mode "${mode}"; ${remedy}`);
   } else if (backend === '' && !backends.includes(mode)) {
     const field = isGiven('backend') ? 'backend' : 'mode';
@@ -96,6 +110,8 @@ function checkDataPlane(
 }
 
 const NEGATIVE = 'is negative; 0 leaves what the kernel has';
+/** Those of the command line are absolute by now. */
+const RELATIVE = 'is relative, and a file has no working directory; write the whole path, from / on';
 
 function checkPeriods(
   configuration: KubeProxyConfiguration,

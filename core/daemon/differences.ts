@@ -28,7 +28,7 @@ export function differences(before: Settings, after: Settings): Differences {
       differs('source') ||
       before.node.nodeName !== after.node.nodeName ||
       (before.node.detectLocalMode === 'NodeCIDR') !== (after.node.detectLocalMode === 'NodeCIDR'),
-    backend: differs('backend', 'backendOptions', 'masqueradeBit', 'ipvs'),
+    backend: differs('backend', 'pluginDir', 'backendOptions', 'masqueradeBit', 'ipvs'),
     pace: differs('minSyncPeriodMs', 'syncPeriodMs'),
     node: differs('node'),
     listeners: differs('healthz', 'metrics'),

@@ -29,8 +29,10 @@ import type { Metrics } from '../observe/metrics.ts';
 import type { BackendUse } from '../sync/loops.ts';
 import { type Sync, startSync } from '../sync/start.ts';
 import { differences } from './differences.ts';
+import { harmlessError } from './harmless-error.ts';
 import { type ChosenBackend, type OpenBackend, openBackend } from './open-backend.ts';
 import { type OpenSource, openSource } from './open-source.ts';
+import { inPlugin, type PluginContext } from './plugin-context.ts';
 import { createReadiness, type Readiness } from './readiness.ts';
 import { openSurfaces, type Surfaces, type SurfacesOptions } from './surfaces.ts';
 import { tuneConntrack, tuneOomScore } from './tune-node.ts';
@@ -55,6 +57,8 @@ export interface NodeProxyOptions {
    * removes the rules of the others, one of which may come back. Must not reject.
    */
   readonly onReady: (backend: string) => Promise<void>;
+  /** This backend is the one in force from now on, before its first sync. */
+  readonly onTakeover?: (chosen: ChosenBackend) => void;
   /** A backend that took over while running cannot program this family, for this reason. */
   readonly onHopeless: (backend: string, family: IPFamily, reason: string) => void;
 }
@@ -74,6 +78,8 @@ const LARGE_SYNC_BYTES = 1024 * 1024;
 const LONGEST_CHECK_INTERVAL_MS = 5000;
 /** A complete list leaves as much garbage as a large sync, without a sync following where nothing changed. */
 const TIDY_MS = 60_000;
+/** Ending a sync and closing take less, as a rule. */
+const LEAVING_MS = 2_000;
 const TCP_BE_LIBERAL = 'net/netfilter/nf_conntrack_tcp_be_liberal';
 
 /** Rejects if a part cannot be opened; nothing stays open then. */
@@ -111,16 +117,56 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
 
   /** With the host prepared for it. */
   async function openBackendFor(of: Settings): Promise<OpenBackend> {
-    const chosen = await options.choose(of);
+    let name = of.backend;
+    // What a plugin's file starts when it is loaded, which happens once, stays with whatever runs by its name.
+    const loading: PluginContext = {
+      name,
+      escaped(kind, thrown) {
+        if (backend?.plugin.name === name) return backend.context.escaped(kind, thrown);
+        metrics.backendFault({ backend: name, kind });
+        log.error('A fault escaped from the backend, which is not in use', {
+          backend: name,
+          kind,
+          error: harmlessError(thrown),
+        });
+      },
+    };
+    const chosen = await inPlugin(loading, () => options.choose(of));
+    name = chosen.plugin.name;
     if (!chosen.leavesHostAlone) tune(of);
-    return openBackend({
+    let opened: OpenBackend | undefined;
+    opened = await openBackend({
       chosen,
       log,
       signal: options.signal,
       metrics: options.pluginMetrics,
-      requestFullSync: (reason) => sync?.requestFullSync(reason),
+      // One that is not in use yet begins with a full sync, and the one in use needs none.
+      requestFullSync(reason) {
+        if (opened !== undefined && backend === opened) sync?.requestFullSync(reason);
+      },
       clock,
+      onFault: (plugin, kind) => metrics.backendFault({ backend: plugin, kind }),
     });
+    return opened;
+  }
+
+  /** One that is left may take until the deadlines of its calls; nobody should have to guess for what. */
+  async function leaving<T>(left: OpenBackend, work: Promise<T>): Promise<T> {
+    const tell = (): void => {
+      const [waitsFor, backend] = [left.pending(), left.plugin.name];
+      if (waitsFor.length > 0) {
+        log.warn('The backend that is left has not ended its calls; waiting for them or for their deadlines', {
+          backend,
+          waitsFor: waitsFor.join(', '),
+        });
+      }
+    };
+    const cancel = clock.after(LEAVING_MS, tell);
+    try {
+      return await work;
+    } finally {
+      cancel();
+    }
   }
 
   function use(of: Settings, opened: OpenBackend): BackendUse {
@@ -139,6 +185,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
     const { name } = opened.plugin;
     const { families } = opened.backend;
     backend = opened;
+    options.onTakeover?.(opened);
     metrics.useBackend({ name, families, usesConntrack: usesConntrack(opened.backend) });
     readiness = createReadiness({
       families,
@@ -325,11 +372,12 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
       running.sync.configure({ ...nodeSettings(after), nodeName: servedNode });
       if (nextBackend) {
         log.info('Another backend takes over', { from: backend.plugin.name, to: nextBackend.plugin.name });
-        await running.sync.replaceBackend(use(after, nextBackend), async () => {
+        const replaced = running.sync.replaceBackend(use(after, nextBackend), async () => {
           // The one before may have become ready by its very last sync.
           await aftermath;
           adopt(nextBackend, true);
         });
+        await leaving(backend, replaced);
         running.surfaces.keepFamilies(running.sync.families());
       } else if (changed.pace) {
         await running.sync.replaceBackend(use(after, backend));
@@ -341,7 +389,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
       stopped = true;
       cancelTidy();
       await running.surfaces.stop();
-      await running.sync.stop();
+      await leaving(backend, running.sync.stop());
       await Promise.all([source.close(), nextSource?.close()]);
     },
   };

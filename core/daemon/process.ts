@@ -1,5 +1,9 @@
 /** The process itself: signals that end it, and faults that must not. */
+import { endProcess } from '../node/end-process.ts';
 import type { Log } from '../observe/log.ts';
+import { harmlessError } from './harmless-error.ts';
+import { type EscapeKind, tellCulprit } from './plugin-context.ts';
+import { guardProcess, isForged, type ProcessGuard, wasTold } from './process-guard.ts';
 
 /** How long stopping may take before the process ends regardless. */
 const STOP_LIMIT_MS = 5000;
@@ -11,16 +15,20 @@ export interface StopSignal {
   release(): void;
 }
 
+/** Up while the daemon runs. */
+let guard: ProcessGuard | undefined;
+
 /** The second signal ends the process at once: who asks twice does not want to wait. */
 export function stopSignal(log: Log): StopSignal {
   const controller = new AbortController();
   const { promise, resolve } = Promise.withResolvers<string>();
   const listener = (name: string): void => {
+    if (isForged(name)) return;
     if (controller.signal.aborted) {
       log.warn('Told twice to stop; ending at once', { signal: name });
-      process.exit(1);
+      end(1);
     }
-    endWithin(STOP_LIMIT_MS, log);
+    endWithin(STOP_LIMIT_MS, () => 0, log);
     resolve(name);
     controller.abort();
   };
@@ -34,27 +42,50 @@ export function stopSignal(log: Log): StopSignal {
   };
 }
 
+/** The daemon could not start: whatever a plugin left running must not keep the process from saying so by its status. */
+export function endAfterFailure(log: Log): void {
+  endWithin(STOP_LIMIT_MS, () => process.exitCode ?? 1, log);
+}
+
 /** Unreferenced: only a process that something else keeps alive is ended by it. */
-function endWithin(milliseconds: number, log: Log): void {
+function endWithin(milliseconds: number, status: () => NodeJS.Process['exitCode'], log: Log): void {
   const timer = setTimeout(() => {
     log.warn('Something did not stop in time; ending without it', { seconds: milliseconds / 1000 });
-    process.exit(0);
+    end(status());
   }, milliseconds);
   timer.unref();
 }
 
+function end(status: NodeJS.Process['exitCode']): never {
+  guard?.release();
+  endProcess(Number(status ?? 0));
+}
+
 /**
- * What escapes from a plugin's own timers and promises is logged; the other parts of the process go on. For good:
- * it may escape while the process ends, too.
+ * What escapes from a plugin's own timers and promises is told to the plugin's context, and logged if it was nobody's;
+ * the other parts of the process go on. For good: it may escape while the process ends, too. What plugins must not do
+ * to the process is refused until `release`.
  */
-export function containFaults(log: Log): void {
-  const rejected = (reason: unknown): void =>
-    log.error('A promise was rejected and nobody handled it; this is a bug', { error: reason });
-  const thrown = (error: unknown): void =>
-    log.error('An exception was thrown and nobody caught it; this is a bug', { error });
+export function containFaults(log: Log): { release(): void } {
+  const contain = (kind: EscapeKind, message: string) => (thrown: unknown) => {
+    try {
+      if (wasTold(thrown) || tellCulprit(kind, thrown)) return;
+      log.error(`${message}; this is a bug`, { error: harmlessError(thrown) });
+    } catch {
+      // Whatever is thrown here ends the process.
+    }
+  };
+  const thrown = contain('exception', 'An exception was thrown and nobody caught it');
+  const rejected = contain('rejection', 'A promise was rejected and nobody handled it');
   // Node.js would write its own lines among ours.
   process.removeAllListeners('warning');
   process.on('warning', ({ name, message }) => log.verbose(1, 'A warning of Node.js', { name, warning: message }));
   process.on('unhandledRejection', rejected);
-  process.on('uncaughtException', thrown);
+  // With it no listener for 'uncaughtException' is called: libraries that plugins bundle like to end the process there.
+  process.setUncaughtExceptionCaptureCallback(null);
+  process.setUncaughtExceptionCaptureCallback(thrown);
+  guard = guardProcess({
+    onStranger: (error) => log.error('Something wanted what would harm the whole process and was refused', { error }),
+  });
+  return { release: () => guard?.release() };
 }

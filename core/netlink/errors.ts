@@ -9,7 +9,9 @@ import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
 
 export type NetlinkErrorCode =
-  /** A socket cannot be had at all: no FFI library, or the kernel lacks the protocol. */
+  /** The library that makes sockets cannot be loaded: nothing is known of the kernel. */
+  | 'KP_NETLINK_LIBRARY'
+  /** A socket cannot be had at all: the kernel lacks the protocol. */
   | 'KP_NETLINK_UNAVAILABLE'
   /** The kernel answered with an error number; `errno` names it. */
   | 'KP_NETLINK_REFUSED'

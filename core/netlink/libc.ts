@@ -13,6 +13,8 @@ export interface Libc {
   errno(): number;
   /** Gives free memory of malloc back to the system. Undefined where the C library has no such function (musl). */
   readonly trim: (() => void) | undefined;
+  /** _exit(2). */
+  exit(status: number): void;
 }
 
 let libc: Libc | undefined;
@@ -30,6 +32,7 @@ export function loadLibc(): Libc {
     connect: program.func('int connect(int fd, const void *address, uint32_t length)'),
     errno: koffi.errno,
     trim: trimOf(program),
+    exit: program.func('void _exit(int status)'),
   };
   return libc;
 }

@@ -16,7 +16,7 @@ export function loadKoffi(): Koffi {
     return createRequire(import.meta.url)('koffi') as Koffi;
   } catch (error) {
     throw new NetlinkError({
-      code: 'KP_NETLINK_UNAVAILABLE',
+      code: 'KP_NETLINK_LIBRARY',
       operation: 'netlink open',
       text: `koffi cannot be loaded on ${process.platform}-${process.arch}: ${firstLine(error)}`,
       remedy: 'install the optional package @koromix/koffi-linux-x64 or -arm64 that belongs to it',

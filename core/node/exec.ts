@@ -55,7 +55,7 @@ function collect(stream: NodeJS.ReadableStream): () => string {
   return () => Buffer.concat(chunks).toString('utf8');
 }
 
-function startFault(command: string, error: Error): Error {
+export function startFault(command: string, error: Error): Error {
   const code = 'code' in error ? String(error.code) : '';
   const reason =
     code === 'ENOENT'

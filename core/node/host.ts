@@ -2,16 +2,21 @@
  * The real `Host`: everything of this machine that a plugin may touch, and the only way to it.
  *
  *   plugin ──▶ Host ─┬ exec     programs               core/node/exec.ts
+ *                    ├ spawn    programs that stay     core/node/spawn.ts
  *                    ├ sysctl   /proc/sys              core/node/sysctl.ts
  *                    ├ netlink  the kernel, directly   core/netlink/
  *                    ├ metrics  shown to whoever scrapes
  *                    ├ clock, signal, log
  *                    └ requestFullSync ──▶ the sync loop
  */
+import { resolve } from 'node:path';
 import type { Host, Logger, PluginMetrics } from '../backend.ts';
 import { createNetlink } from '../netlink/netlink.ts';
+import { wayTo } from '../plugin/places.ts';
+import { distrust } from '../plugin/trust.ts';
 import { systemClock } from './clock.ts';
 import { exec } from './exec.ts';
+import { createSpawner } from './spawn.ts';
 import { createSysctl } from './sysctl.ts';
 
 export interface HostOptions {
@@ -26,21 +31,41 @@ export interface HostOptions {
 const UNSEEN: PluginMetrics = { register: () => () => {} };
 
 export interface OpenHost extends Host {
-  /** Closes the kernel interfaces that were opened; what they owned stays, without an owner. */
+  /**
+   * Closes the kernel interfaces that were opened; what they owned stays, without an owner. Programs that still run are
+   * ended, without waiting for it.
+   */
   close(): void;
 }
 
 export function createHost({ log, signal, requestFullSync, metrics = UNSEEN }: HostOptions): OpenHost {
   const netlink = createNetlink();
+  const spawner = createSpawner(signal, whyDistrusted);
   return {
     log,
     exec,
+    spawn: spawner.spawn,
     sysctl: createSysctl(),
     netlink,
     clock: systemClock,
     signal,
     requestFullSync,
     metrics,
-    close: () => netlink.close(),
+    close() {
+      spawner.close();
+      netlink.close();
+    },
   };
+}
+
+/** By the rule for plugins' files: what runs as root must not be anybody's to change. */
+function whyDistrusted(file: string): string | undefined {
+  let places: ReturnType<typeof wayTo>['places'];
+  try {
+    places = wayTo(resolve(file)).places;
+  } catch {
+    // There is nothing to run then, and starting it tells that.
+    return undefined;
+  }
+  return distrust(places, process.getuid?.() ?? 0);
 }

@@ -215,6 +215,11 @@ export const REFERENCE_METRICS = {
 } as const satisfies Record<string, MetricRow>;
 
 export const OUR_METRICS = {
+  backendFaults: counter(
+    'kubeproxy_backend_faults_total',
+    'What a backend did wrong outside its answers: exception, rejection, refused (process.exit and the like), stall',
+    ['backend', 'kind'],
+  ),
   backendInfo: gauge('kubeproxy_backend_info', 'Always 1; the label names the backend in use', ['backend']),
   syncFailures: counter('kubeproxy_sync_failures_total', 'Syncs that failed, whatever the backend', FAMILY),
   syncOperations: counter(

@@ -7,6 +7,12 @@ export interface BackendInUse {
   readonly usesConntrack: boolean;
 }
 
+/** core/daemon's FaultKind. */
+export interface BackendFaultFacts {
+  readonly backend: string;
+  readonly kind: 'exception' | 'rejection' | 'refused' | 'stall';
+}
+
 /** A sync that took effect; core/sync's SyncEvent is one. */
 export interface SyncedFacts {
   readonly family: IPFamily;

@@ -12,6 +12,7 @@
 import Registry from 'prom-client/lib/registry.js';
 import type { IPFamily } from '../backend.ts';
 import type {
+  BackendFaultFacts,
   BackendInUse,
   ConntrackPassFacts,
   FailedSyncFacts,
@@ -54,6 +55,8 @@ export interface Metrics {
   queued(family: IPFamily): void;
   /** The backend could not remove what is no longer used. */
   cleanupFailed(family: IPFamily): void;
+  /** Something escaped from a backend, or it kept the process from everything else. */
+  backendFault(fault: BackendFaultFacts): void;
   conntrackPass(pass: ConntrackPassFacts): void;
   restRequest(request: RestRequestFacts): void;
   /** The health server answered with this status. */
@@ -73,6 +76,7 @@ const NO_LOCAL = {
   external: perFamily({ traffic_policy: 'external' }),
 };
 const TABLES = { nat: perFamily({ table: 'nat' }), filter: perFamily({ table: 'filter' }) };
+const FAULT_KINDS: readonly BackendFaultFacts['kind'][] = ['exception', 'rejection', 'refused', 'stall'];
 const CODES = { 200: { code: '200' }, 503: { code: '503' } };
 /** Of a backend's own sizes: a name is a series in the scraper's memory. */
 const MOST_KINDS = 50;
@@ -140,6 +144,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
       backend = use;
       gauge('backendInfo').reset();
       gauge('backendInfo').set({ backend: use.name }, 1);
+      for (const kind of FAULT_KINDS) counter('backendFaults').inc({ backend: use.name, kind }, 0);
       own.use(use);
     },
 
@@ -177,6 +182,8 @@ export function createMetrics(options: MetricsOptions): Metrics {
     cleanupFailed(family) {
       if (backend.name === 'nftables') counter('nftablesCleanupFailures').inc(FAMILY_LABELS[family]);
     },
+
+    backendFault: ({ backend: name, kind }) => counter('backendFaults').inc({ backend: name, kind }),
 
     conntrackPass({ family, durationSeconds, deleted }) {
       histogram('conntrackDuration').observe(FAMILY_LABELS[family], durationSeconds);

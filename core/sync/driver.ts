@@ -4,6 +4,8 @@
  *
  *   sync loop ──▶ driver ──▶ backend.sync / check / health / close
  *                   └─ deadline: the caller goes on; the call itself cannot be ended, `settled` tells when it did
+ *
+ * What a plugin does outside its answers is dealt with around it, where it is opened: core/daemon/contain-backend.ts.
  */
 import type { Backend, Change, Clock, HealthReporting, IPFamily, SelfChecking, SyncReport } from '../backend.ts';
 import { describeError } from './describe-error.ts';
@@ -45,6 +47,9 @@ export interface Driver {
 
 const CHECK_DEADLINE_MS = 30_000;
 const CLOSE_DEADLINE_MS = 5_000;
+/** It is part of every answer of /healthz. */
+const LONGEST_REASON = 1_000;
+const REPORT_SHAPE = 'sync() must resolve to { operations, bytes, totals? }';
 
 export function createDriver(options: DriverOptions): Driver {
   const { backend, name, clock, syncDeadlineMs } = options;
@@ -86,7 +91,7 @@ export function createDriver(options: DriverOptions): Driver {
         const health = abilities.health();
         if (health?.healthy === true) return { healthy: true };
         const reason = typeof health?.reason === 'string' ? health.reason : 'no reason given';
-        return { healthy: false, reason: `backend ${name}: ${reason}` };
+        return { healthy: false, reason: `backend ${name}: ${reason.slice(0, LONGEST_REASON)}` };
       } catch (error) {
         return { healthy: false, reason: `backend ${name}: health failed: ${describeError(error)}` };
       }
@@ -109,6 +114,15 @@ async function settle<T>(
 
 /** A plugin in plain JavaScript may return anything; what cannot be read counts as nothing reported. */
 function readReport(raw: unknown): SyncResult {
+  try {
+    return readCounts(raw);
+  } catch (thrown) {
+    const reportProblem = `${REPORT_SHAPE}; reading what it did throws: ${describeError(thrown)}`;
+    return { report: { operations: 0, bytes: 0 }, reportProblem };
+  }
+}
+
+function readCounts(raw: unknown): SyncResult {
   const fields: Readonly<Record<string, unknown>> = typeof raw === 'object' && raw !== null ? { ...raw } : {};
   const wrong: string[] = [];
   const count = (field: string): number => {
@@ -129,7 +143,7 @@ function readReport(raw: unknown): SyncResult {
     wrong.push('totals');
   }
   if (wrong.length === 0) return { report };
-  return { report, reportProblem: `sync() must resolve to { operations, bytes, totals? }; wrong: ${wrong.join(', ')}` };
+  return { report, reportProblem: `${REPORT_SHAPE}; wrong: ${wrong.join(', ')}` };
 }
 
 function readCheck(raw: unknown): CheckResult {

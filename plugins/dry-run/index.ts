@@ -19,6 +19,7 @@ export function dryRunPlugin(print: (text: string) => void): BackendPlugin {
     name: 'dry-run',
     apiVersion: 1,
     summary: 'changes nothing; prints what would be served',
+    leavesHostAlone: true,
     create: async (host, options) => createBackend(host, parseOptions(options), print),
     render(changes, options) {
       const { format } = parseOptions(options);

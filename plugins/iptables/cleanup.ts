@@ -77,8 +77,10 @@ async function removeSets(host: Host): Promise<void> {
   let names: readonly string[];
   try {
     names = host.netlink.ipset().names();
-  } catch {
-    return; // A kernel without IP sets holds none of ours.
+  } catch (error) {
+    // A kernel without IP sets holds none of ours; without the library that asks it, nobody knows.
+    if (error instanceof Error && 'code' in error && error.code === 'KP_NETLINK_LIBRARY') throw error;
+    return;
   }
   const prefixes = [affinitySetPrefix('IPv4'), affinitySetPrefix('IPv6')];
   const ours = names.filter((name) => prefixes.some((prefix) => name.startsWith(prefix)));

@@ -61,8 +61,10 @@ export async function removeCounters(host: Host): Promise<void> {
   const names = [...METRICS.map(({ counter }) => counter), PROBE_COUNTER];
   try {
     host.netlink.nfacct().read(PROBE_COUNTER);
-  } catch {
-    return; // A kernel without counters holds none of ours.
+  } catch (error) {
+    // A kernel without counters holds none of ours; without the library that asks it, nobody knows.
+    if (error instanceof Error && 'code' in error && error.code === 'KP_NETLINK_LIBRARY') throw error;
+    return;
   }
   await destroyEventually(host, names, (name) => host.netlink.nfacct().delete(name));
 }

@@ -13,7 +13,7 @@ const CHOICES: Readonly<Record<string, readonly string[]>> = {
   comments: ['on', 'off'],
 };
 
-/** Throws one error that names every fault. */
+/** Throws one error that names every fault. What is on or off may also be true or false, as a configuration file has it. */
 export function parseOptions(raw: Readonly<Record<string, unknown>>): NftablesOptions {
   const faults: string[] = [];
   const options: Record<string, unknown> = { ...DEFAULTS };
@@ -21,6 +21,7 @@ export function parseOptions(raw: Readonly<Record<string, unknown>>): NftablesOp
     const choices = Object.hasOwn(CHOICES, name) ? CHOICES[name] : undefined;
     if (choices === undefined) faults.push(`${name}: unknown option; known are ${Object.keys(DEFAULTS).join(', ')}`);
     else if (typeof value === 'string' && choices.includes(value)) options[name] = value;
+    else if (typeof value === 'boolean') options[name] = value ? 'on' : 'off';
     else faults.push(`${name}: ${JSON.stringify(value)} is not one of ${choices.join(', ')}`);
   }
   if (faults.length > 0) {

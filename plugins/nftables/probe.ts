@@ -117,6 +117,7 @@ async function tryOut(host: Host, family: IPFamily, tried: readonly Feature[]): 
   try {
     await host.netlink.nftables().commit({ ...transaction, operations: operationsFor(tried) });
   } catch (error) {
+    if (hasCode(error, 'KP_NETLINK_LIBRARY')) throw error;
     if (isPermission(error)) throw Object.assign(error, { code: 'KP_BACKEND_FAILED' });
     return error instanceof Error ? error.message : String(error);
   }
@@ -126,4 +127,8 @@ async function tryOut(host: Host, family: IPFamily, tried: readonly Feature[]): 
 
 function isPermission(error: unknown): error is Error {
   return error instanceof Error && 'errno' in error && error.errno === 'EPERM';
+}
+
+function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
 }

@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -55,6 +55,25 @@ test('a source that cannot work ends it with 2 and one line, before the backend 
   assert.not.match(daemon.log(), /Ready|\n {4}at /);
 });
 
+test('a thread that waits for a pipe for ever does not keep it from ending', async () => {
+  const pipe = join(folder, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  const plugin = join(folder, 'reads.mjs');
+  writeFileSync(
+    plugin,
+    `import { readFile } from 'node:fs';
+     const backend = { families: ['IPv4'], async sync() { return { operations: 0, bytes: 0 }; }, async cleanup() {}, async close() {} };
+     async function create() { readFile('${pipe}', () => {}); return backend; }
+     export default { name: 'reads', apiVersion: 1, summary: 'reads', leavesHostAlone: true, create };`,
+  );
+  const daemon = start('--manifests', file, '--backend', plugin);
+  await daemon.says(/Ready/);
+  daemon.child.kill('SIGTERM');
+  // Whatever else: it is not the killing of who waited in vain.
+  assert.is(await daemon.exit, 0);
+  assert.match(daemon.log(), /Something did not stop in time; ending without it/);
+});
+
 /** The daemon with a plugin of our own: faults escape from it, and it never ends its second sync of IPv4. */
 const BAD_PLUGIN = `
 import { daemon } from '${resolve(import.meta.dirname, '../../../core/cli/daemon.ts')}';
@@ -82,14 +101,14 @@ const plugin = {
     return backend;
   },
 };
-process.exitCode = await daemon({ settings, line, log }, async () => ({ plugin, options: {} }));
+process.exitCode = await daemon({ settings, line, log }, async () => ({ plugin, options: {}, leavesHostAlone: true }));
 `;
 
 test('what escapes from a plugin is logged and ends nothing, and one that hangs cannot keep it alive', async () => {
   const script = ['--input-type=module', '--eval', BAD_PLUGIN, '--', ...NO_SERVERS];
   const daemon = startProgram(...script, '--manifests', file);
-  await daemon.says(/nobody caught it; this is a bug error="thrown at large"/);
-  await daemon.says(/nobody handled it; this is a bug error="rejected at large"/);
+  await daemon.says(/An exception escaped from the backend; .* backend="bad" error="thrown at large"/);
+  await daemon.says(/A rejection in the backend was not handled; .* backend="bad" error="rejected at large"/);
   await daemon.says(/Ready backend="bad" families="IPv4"/);
   await daemon.says(/Hanging/);
   const told = performance.now();

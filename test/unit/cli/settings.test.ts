@@ -82,6 +82,30 @@ test('a backend of a third party leaves the mode open, one of ours says it', () 
   assert.equal([settings().backend, settings().configuration.mode], ['iptables', 'iptables']);
 });
 
+test('a plugin is named by its path, from the working directory on, or by its name in a folder', () => {
+  const paths = settings('--backend=./acne.js', '--plugin-dir=plugins');
+  assert.equal([paths.backend, paths.pluginDir], [`${process.cwd()}/acne.js`, ''], 'a path is not looked for');
+  const named = settings('--backend=acne', '--plugin-dir=plugins');
+  assert.equal([named.backend, named.pluginDir], ['acne', `${process.cwd()}/plugins`]);
+  assert.is(named.configuration.mode, '');
+  assert.equal(settings('--backend=/a/../b/acne.ts').backend, '/b/acne.ts');
+});
+
+test('a folder of plugins changes nothing for a backend that is built in', () => {
+  const { backend, pluginDir, configuration } = settings('--backend=nftables', '--plugin-dir=/p');
+  assert.equal([backend, pluginDir, configuration.pluginDir], ['nftables', '', '/p']);
+  assert.match(fault('--backend=ipvs', '--plugin-dir=/p'), /--backend: ipvs is not part of this kube-proxy/);
+});
+
+test('an unknown name without a folder of plugins says how a plugin is named', () => {
+  assert.match(
+    fault('--backend=acne.js'),
+    /by the path of its file, with a \/ in it, or by its name and --plugin-dir$/,
+  );
+  assert.match(fault('--backend=Acne', '--plugin-dir=/p'), /^--backend: "Acne" cannot be the name of a plugin/);
+  assert.match(fault('--proxy-mode=./acne.js'), /^--proxy-mode: there is no mode "\.\/acne\.js"; give it as backend/);
+});
+
 test('the hostname override is trimmed and lower-cased, and not blank', () => {
   assert.is(settings('--hostname-override', ' Worker-1 ').node.nodeName, 'worker-1');
   assert.is(settings('--hostname-override=').node.nodeName, '');

@@ -204,7 +204,18 @@ const WRONG: readonly (readonly [body: string, expected: string])[] = [
     'featureGates: {AllAlpha: "true"}',
     'c.conf:3: featureGates.AllAlpha: "true" is not true or false; write one of these words, without quotes',
   ],
-  ['backendOptions: {a: [b]}', 'c.conf:3: backendOptions.a: a list is not a text; write it in quotes'],
+  [
+    'backendOptions: {a: [1, 12345678901234567890]}',
+    'c.conf:3: backendOptions.a[1]: 12345678901234567890 cannot be held exactly as a number; write it in quotes',
+  ],
+  [
+    'backendOptions:\n  a:\n    b: .inf',
+    'c.conf:5: backendOptions.a.b: .inf cannot be held exactly as a number; write it in quotes',
+  ],
+  [
+    'backendOptions: [a]',
+    'c.conf:3: backendOptions: is not a map of names to values; write below it for example format: json',
+  ],
   ['logging: {vmodule: [{filePattern: x}]}', 'c.conf:3: logging.vmodule[0]: needs filePattern and verbosity'],
   ['logging: {vmodule: [x=1]}', 'c.conf:3: logging.vmodule[0]: needs filePattern and verbosity'],
   [

@@ -43,6 +43,7 @@ kubeadm('spelt out, it is this', () => {
     },
     manifests: '',
     backend: 'iptables',
+    pluginDir: '',
     backendOptions: {},
     masqueradeBit: 14,
     node: {
@@ -171,6 +172,16 @@ precedence('the log, the name of the node and the choice of a backend win over t
     { filePattern: 'f', verbosity: 1 },
   ]);
   assert.equal([found.backend, found.backendOptions], ['dry-run', { a: 'flag', b: 'file' }]);
+});
+
+precedence('so does where its plugin is found, and options of the file keep their types beside those of flags', () => {
+  const file = 'backend: acne\npluginDir: /etc/plugins\nbackendOptions: {size: 4, to: {a: [true]}, b: 1}\n';
+  const [byFile, byFlags] = [settings(file), settings(file, '--plugin-dir=/opt/plugins', '--backend-option=b=2')];
+  assert.equal([byFile.backend, byFile.pluginDir], ['acne', '/etc/plugins']);
+  assert.is(byFlags.pluginDir, '/opt/plugins');
+  assert.equal(byFlags.backendOptions, { size: 4, to: { a: [true] }, b: '2' });
+  assert.equal(byFlags.warnings, []);
+  assert.is(settings(file, '--backend=/x/acme.js').backend, '/x/acme.js');
 });
 
 precedence('without these flags the file counts, and an empty name hides nothing', () => {

@@ -27,7 +27,19 @@ const REFUSED: readonly (readonly [body: string, expected: string])[] = [
   ['mode: kernelspace', ':3: mode: there is no mode "kernelspace"'],
   [
     'backend: acne',
-    ':3: backend: there is no backend "acne"; available: iptables, ipvs, nftables, userspace, dry-run, acme; did you mean acme?',
+    ':3: backend: there is no backend "acne"; available: iptables, ipvs, nftables, userspace, dry-run, acme; did you mean acme?; a plugin is given by the path of its file, with a / in it, or by its name and pluginDir',
+  ],
+  ['backend: ./acne.js', ':3: backend: "./acne.js" is relative, and a file has no working directory; write the whole'],
+  ['backend: plugins/acne', ':3: backend: "plugins/acne" is relative'],
+  ['pluginDir: plugins', ':3: pluginDir: "plugins" is relative, and a file has no working directory'],
+  [
+    'backend: My_Backend\npluginDir: /p',
+    ':3: backend: "My_Backend" cannot be the name of a plugin: at most 63 lower-case letters, digits and "-"',
+  ],
+  ['mode: /p/acne.js', ':3: mode: there is no mode "/p/acne.js"; give it as backend instead'],
+  [
+    'backend: ipvs-\npluginDir: /p',
+    ':3: backend: "ipvs-" cannot be the name of a plugin: at most 63 lower-case letters, digits and "-"; available: iptables, ipvs, nftables, userspace, dry-run, acme; did you mean ipvs?',
   ],
   [
     'iptables: {masqueradeBit: 32}',
@@ -141,6 +153,9 @@ const ACCEPTED: readonly string[] = [
   'portRange: nonsense',
   'nodePortAddresses: [primary]',
   'backend: acme\nmode: nftables',
+  'backend: /p/acne.js',
+  'backend: acne\npluginDir: /p',
+  'backend: iptables\npluginDir: /p',
 ];
 for (const body of ACCEPTED) {
   rules(`${JSON.stringify(body)} is accepted`, () => assert.equal(told(load(`${body}\n`).faults), []));

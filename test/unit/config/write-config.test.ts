@@ -45,9 +45,18 @@ test('it begins as the reference does, and what is ours is there only when it sa
   );
 });
 
+test('paths of plugins are absolute in a file, wherever the program was started', () => {
+  const text = printConfiguration(byFlags('--backend=./acme.js', '--plugin-dir=plugins'));
+  assert.match(text, new RegExp(`^backend: ${process.cwd()}/acme\\.js$`, 'm'));
+  assert.match(text, new RegExp(`^pluginDir: ${process.cwd()}/plugins$`, 'm'));
+  assert.match(printConfiguration(byFlags('--plugin-dir=')), /^mode: iptables$/m);
+});
+
 test('words that Kubernetes would read as something else are quoted', () => {
-  const text = printConfiguration(byFlags('--hostname-override=off', '--ipvs-scheduler=010', '--healthz-port=0'));
-  for (const quoted of ['hostnameOverride: "off"', 'scheduler: "010"', 'healthzBindAddress: "0"']) {
+  const text = printConfiguration(
+    byFlags('--hostname-override=off', '--ipvs-scheduler=010', '--healthz-port=0', '--backend-option=a=0o7'),
+  );
+  for (const quoted of ['hostnameOverride: "off"', 'scheduler: "010"', 'healthzBindAddress: "0"', '  a: "0o7"']) {
     assert.ok(text.includes(`${quoted}\n`), text);
   }
 });

@@ -37,6 +37,9 @@ export function fakeHost(program: Program, rest: Partial<Host> = {}): FakeHost {
       if (result === undefined) throw Object.assign(new Error(`cannot start ${command}`), { code: 'KP_EXEC' });
       return { status: 0, stdout: '', stderr: '', timedOut: false, ...result };
     },
+    async spawn() {
+      throw new Error('the iptables backend starts no program that stays');
+    },
     sysctl: { read: () => '0', ensure() {} },
     netlink: {
       ipset: () => sets,

@@ -46,6 +46,9 @@ export function fakeHost(kernel: FakeNftables, parameters: Readonly<Record<strin
     async exec() {
       throw new Error('the nftables backend runs no programs');
     },
+    async spawn() {
+      throw new Error('the nftables backend runs no programs');
+    },
     sysctl: {
       read: (name) => (name in parameters ? parameters[name] : '0'),
       ensure: (name, value) => void events.push(`${name}=${value}`),

@@ -455,6 +455,14 @@ values('reading the configuration file is shown, and counted when the file chang
   assert.is(valueOf(families, 'kubeproxy_config_reloads_total', { result: 'failure' }), 1);
 });
 
+values('faults of a backend are counted by kind, from 0 on', async () => {
+  const metrics = metricsOf('iptables');
+  metrics.backendFault({ backend: 'iptables', kind: 'rejection' });
+  const families = await shown(metrics);
+  const count = (kind: string) => valueOf(families, 'kubeproxy_backend_faults_total', { backend: 'iptables', kind });
+  assert.equal(['exception', 'rejection', 'refused', 'stall'].map(count), [0, 1, 0, 0]);
+});
+
 values('scrapes at the same time share one answer, later ones get a new one', async () => {
   let asked = 0;
   const metrics = metricsOf('iptables');

@@ -77,12 +77,17 @@ test('a new change does not wait for the backoff of a failed sync', async () => 
 
 test('whatever a plugin throws, at once or later, names it and is survived', async () => {
   const untextual = { toString: () => assert.unreachable() };
+  const trap = new Proxy(new Error('x'), { get: () => assert.unreachable() });
   for (const [thrown, text] of [
     [new Error('no table'), 'no table'],
     [Object.assign(new Error('gone'), { code: 'ENOENT' }), 'ENOENT: gone'],
     ['a string', 'a string'],
     [undefined, 'undefined'],
     [untextual, 'something was thrown that cannot be shown'],
+    [trap, 'something was thrown that cannot be shown'],
+    [null, 'null'],
+    [Symbol('odd'), 'Symbol(odd)'],
+    [Object.assign(new Error('x'), { message: { not: 'text' } }), '[object Object]'],
   ] as const) {
     const world = await settledWorld(web);
     world.act.sync = () => {
@@ -98,7 +103,9 @@ test('whatever a plugin throws, at once or later, names it and is survived', asy
 });
 
 test('a nonsense report counts as synced, is warned about once and reads as zero', async () => {
-  for (const nonsense of [undefined, null, 7, 'ok', {}, { operations: -1, bytes: Number.NaN }, { operations: '3' }]) {
+  const trap = Object.defineProperty({}, 'operations', { enumerable: true, get: () => assert.unreachable() });
+  const odd = { operations: -1, bytes: Number.NaN };
+  for (const nonsense of [undefined, null, 7, 'ok', {}, odd, { operations: '3' }, trap]) {
     const { sink, clock, told, act, log, events, sync } = await settledWorld(web);
     act.sync = () => nonsense;
     for (const name of ['a', 'b']) {
@@ -168,6 +175,8 @@ test('health is false before the first sync and when the backend says so', async
   assert.equal(sync.health().backend, { healthy: false, reason: 'backend fake: health failed: oops' });
   act.health = () => undefined;
   assert.not(sync.health().backend.healthy);
+  act.health = () => ({ healthy: false, reason: 'x'.repeat(1_000_000) });
+  assert.ok(JSON.stringify(sync.health().backend).length < 2_000, 'every probe gets it');
 });
 
 // Self-checks ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,114 @@
+/**
+ * The Host of one plugin: what it starts through it runs in the plugin's context, and what the core does because the
+ * plugin asked does not. All of it is the plugin's own, so that nothing it changes there reaches another one.
+ */
+import type { Clock, Host, PluginMetric } from '../backend.ts';
+import { named } from './harmless-error.ts';
+import type { PluginCalls } from './plugin-calls.ts';
+import { inPlugin, outsidePlugins, type PluginContext } from './plugin-context.ts';
+
+export interface ContainedHost {
+  readonly host: Host;
+  /** Nothing that the plugin asks for is done any more, and the metrics it registered go. */
+  release(): void;
+}
+
+export interface ContainHostOptions {
+  readonly host: Host;
+  readonly context: PluginContext;
+  readonly calls: PluginCalls;
+  readonly clock: Clock;
+}
+
+/** A plugin that asks more often gets one full sync for all of it. */
+const REQUEST_PAUSE_MS = 1_000;
+
+export function containHost({ host, context, calls, clock }: ContainHostOptions): ContainedHost {
+  let released = false;
+  /** Metrics that the plugin registered and has not taken back. */
+  const registered = new Set<() => void>();
+  const shutdown = new AbortController();
+  const onAbort = (): void => inPlugin(context, () => shutdown.abort(host.signal.reason));
+  if (host.signal.aborted) onAbort();
+  else host.signal.addEventListener('abort', onAbort, { once: true });
+
+  let cancelRequest: (() => void) | undefined;
+  let lastReason: string | undefined;
+  function request(reason: string): void {
+    lastReason = reason;
+    if (cancelRequest) return;
+    const ask = (): void => {
+      cancelRequest = undefined;
+      if (lastReason === undefined || released) return;
+      host.requestFullSync(lastReason);
+      lastReason = undefined;
+      cancelRequest = clock.after(REQUEST_PAUSE_MS, ask);
+    };
+    ask();
+  }
+
+  function watched(metric: PluginMetric): PluginMetric {
+    const { name, type, help, labels } = metric;
+    return {
+      name,
+      type,
+      help,
+      ...(labels ? { labels } : {}),
+      async read() {
+        try {
+          return await calls.now(`reading metric ${name}`, async () => await metric.read());
+        } catch (error) {
+          throw named(context.name, `reading metric ${name}`, error);
+        }
+      },
+    };
+  }
+
+  const contained: Host = {
+    log: host.log,
+    exec: (...args) => inPlugin(context, () => host.exec(...args)),
+    spawn: (...args) => inPlugin(context, () => host.spawn(...args)),
+    sysctl: host.sysctl,
+    netlink: host.netlink,
+    signal: shutdown.signal,
+    clock: {
+      now: () => clock.now(),
+      after: (milliseconds, callback) =>
+        outsidePlugins(() =>
+          clock.after(milliseconds, () => {
+            try {
+              calls.now('a timer', callback);
+            } catch (error) {
+              context.escaped('exception', error);
+            }
+          }),
+        ),
+    },
+    // A backend that was replaced may have timers left; what it asks for is nobody's business any more.
+    requestFullSync(reason) {
+      if (!released) outsidePlugins(() => request(String(reason)));
+    },
+    metrics: {
+      register(metric) {
+        if (released) return () => {};
+        const takeBack = host.metrics.register(watched(metric));
+        registered.add(takeBack);
+        return () => {
+          registered.delete(takeBack);
+          takeBack();
+        };
+      },
+    },
+  };
+
+  return {
+    host: contained,
+    release() {
+      released = true;
+      cancelRequest?.();
+      host.signal.removeEventListener('abort', onAbort);
+      for (const takeBack of registered) takeBack();
+      registered.clear();
+    },
+  };
+}

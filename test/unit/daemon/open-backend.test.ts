@@ -1,0 +1,211 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Backend, BackendPlugin, Host, PluginMetric } from '../../../core/backend.ts';
+import { openBackend } from '../../../core/daemon/open-backend.ts';
+import { culprit, inPlugin, tellCulprit } from '../../../core/daemon/plugin-context.ts';
+import { createLog } from '../../../core/observe/log.ts';
+import { fakeClock, settle } from '../sync/fake-clock.ts';
+
+const test = suite('opening a backend');
+
+function scene(
+  create: BackendPlugin['create'],
+  pluginOptions: Readonly<Record<string, unknown>> = {},
+  onRequest = () => {},
+) {
+  const clock = fakeClock();
+  const lines: string[] = [];
+  const [metrics, asked, counted]: [PluginMetric[], string[], string[]] = [[], [], []];
+  const stop = new AbortController();
+  const write = (line: string): void => void lines.push(line);
+  const log = createLog({ verbosity: 0, format: 'text', component: 't', pid: 1, write, now: () => 0 });
+  const opening = openBackend({
+    chosen: { plugin: { name: 'odd', apiVersion: 1, summary: '', create }, options: pluginOptions },
+    log,
+    signal: stop.signal,
+    metrics: {
+      register(metric) {
+        metrics.push(metric);
+        return () => void metrics.splice(metrics.indexOf(metric), 1);
+      },
+    },
+    requestFullSync(reason) {
+      asked.push(reason);
+      onRequest();
+    },
+    clock,
+    onFault: (plugin, kind) => counted.push(`${plugin} ${kind}`),
+  });
+  const fault: Promise<Error & { code?: string }> = opening.then(
+    () => new Error('it was opened'),
+    (error) => error,
+  );
+  return { opening, fault, clock, lines, metrics, asked, counted, stop };
+}
+
+function backend(more: Partial<Backend> = {}): Backend {
+  return {
+    families: ['IPv4'],
+    sync: async () => ({ operations: 0, bytes: 0 }),
+    cleanup: async () => {},
+    close: async () => {},
+    ...more,
+  };
+}
+
+/** An opened one, and the Host that its plugin got. */
+async function opened(onRequest?: () => void) {
+  let host: Host | undefined;
+  const create = async (given: Host) => {
+    host = given;
+    return backend();
+  };
+  const made = scene(create, {}, onRequest);
+  const open = await made.opening;
+  assert.ok(host);
+  return { ...made, open, host };
+}
+
+test('a plugin that throws while it is created is named, whatever it throws', async () => {
+  const coded = Object.assign(new Error('option x is wrong'), { code: 'KP_BACKEND_OPTION' });
+  for (const [thrown, message, code] of [
+    [new Error('no such kernel'), 'backend odd: create failed: no such kernel', undefined],
+    [null, 'backend odd: create failed: null', undefined],
+    [coded, 'backend odd: create failed: option x is wrong', 'KP_BACKEND_OPTION'],
+    [new Error('the odd backend needs more'), 'the odd backend needs more', undefined],
+  ] as const) {
+    for (const create of [
+      () => {
+        throw thrown;
+      },
+      () => Promise.reject(thrown),
+    ]) {
+      const error = await scene(create).fault;
+      assert.equal([error.message, error.code], [message, code]);
+    }
+  }
+});
+
+test('one that does not settle is told of, given up after two minutes, and closed if it comes after all', async () => {
+  const { promise, resolve } = Promise.withResolvers<Backend>();
+  let closed = false;
+  const { fault, clock, lines } = scene(() => promise);
+  await clock.advance(10_500);
+  assert.match(lines.join(''), /Still waiting for the backend backend="odd" call="create" seconds=1\d/);
+  await clock.advance(110_000);
+  assert.match((await fault).message, /^backend odd: was not created within 120 s; choose another$/);
+  const close = async (): Promise<void> => {
+    closed = true;
+  };
+  resolve(backend({ close }));
+  await settle();
+  assert.ok(closed);
+});
+
+test('what is no backend is closed if it can be', async () => {
+  let closed = false;
+  const made = {
+    async close() {
+      closed = true;
+    },
+  };
+  const error = await scene(async () => made as unknown as Backend).fault;
+  assert.is(error.code, 'KP_BACKEND_SHAPE');
+  assert.ok(closed);
+});
+
+test('the options that it gets are its own', async () => {
+  const options = { nested: { list: [1] } };
+  await scene(async (_, given) => {
+    (given.nested as { list: number[] }).list.push(2);
+    return backend();
+  }, options).opening;
+  assert.equal(options, { nested: { list: [1] } });
+});
+
+test('faults of its timers are its own, but nothing of the core runs in its context', async () => {
+  const { host, open, clock, lines, counted, asked } = await opened();
+  const seen: unknown[] = [];
+  host.clock.after(10, () => seen.push(culprit()));
+  host.clock.after(20, () => {
+    throw new Error('late');
+  });
+  await clock.advance(30);
+  assert.equal(seen, [open.context]);
+  assert.equal(counted, ['odd exception']);
+  assert.match(lines.join(''), /An exception escaped from the backend; .*backend="odd" error="late"/);
+  assert.equal(asked, ['a fault escaped from backend odd']);
+});
+
+test('what the core does because the plugin asked is not taken for the plugin', async () => {
+  const seen: unknown[] = [];
+  const { host, open, clock } = await opened(() => seen.push(culprit()));
+  inPlugin(open.context, () => {
+    host.requestFullSync('one');
+    host.requestFullSync('two');
+    tellCulprit('exception', new Error('boom'));
+  });
+  await clock.advance(10_000);
+  assert.equal(seen, [undefined, undefined, undefined, undefined]);
+});
+
+test('it hears of the end in its own context', async () => {
+  const { host, open, stop } = await opened();
+  const seen: unknown[] = [];
+  host.signal.addEventListener('abort', () => seen.push(culprit()));
+  assert.not(host.signal.aborted);
+  stop.abort();
+  assert.equal([seen, host.signal.aborted], [[open.context], true]);
+});
+
+test('it may ask for full syncs as often as it likes and gets one in a second', async () => {
+  const { host, asked, clock } = await opened();
+  for (let i = 0; i < 10; i++) host.requestFullSync(`reason ${i}`);
+  assert.equal(asked, ['reason 0']);
+  await clock.advance(999);
+  assert.is(asked.length, 1);
+  await clock.advance(1);
+  assert.equal(asked, ['reason 0', 'reason 9']);
+  await clock.advance(10_000);
+  host.requestFullSync('later');
+  assert.equal(asked.slice(2), ['later']);
+});
+
+test('its metrics are read in its context, and what they throw is harmless', async () => {
+  const { host, open, metrics } = await opened();
+  const seen: unknown[] = [];
+  const read = () => [{ value: seen.push(culprit()) }];
+  host.metrics.register({ name: 'a', type: 'gauge', help: 'x', read });
+  host.metrics.register({
+    name: 'b',
+    type: 'gauge',
+    help: 'x',
+    read() {
+      throw null;
+    },
+  });
+  assert.equal(await metrics[0]?.read(), [{ value: 1 }]);
+  assert.equal(seen, [open.context]);
+  const error = await Promise.resolve(metrics[1]?.read()).catch((thrown) => thrown);
+  assert.is(error.message, 'backend odd: reading metric b failed: null');
+});
+
+test('one that was released is heard no more: no full syncs, no metrics', async () => {
+  const { host, open, asked, metrics, clock } = await opened();
+  host.metrics.register({ name: 'a', type: 'gauge', help: 'x', read: () => [] });
+  host.requestFullSync('first');
+  host.requestFullSync('waits');
+  open.release();
+  assert.equal(metrics, []);
+  host.requestFullSync('too late');
+  host.metrics.register({ name: 'b', type: 'gauge', help: 'x', read: () => [] });
+  open.context.escaped('exception', new Error('too late'));
+  await clock.advance(100_000);
+  assert.equal([asked, metrics], [['first'], []]);
+});
+
+test('what escapes from nobody is told to nobody', () => {
+  assert.not(tellCulprit('exception', new Error('ours')));
+});
+
+test.run();
