@@ -1,0 +1,210 @@
+/** The chart: the same objects as release/kubernetes, from values. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { parse, stringify } from 'yaml';
+import { getHelm } from '../../../build/helm.ts';
+import { getKubectl } from '../../../build/kubectl.ts';
+import { backendNames } from '../../../core/cli/backends.ts';
+import { parseCommandLine } from '../../../core/config/command-line.ts';
+import { loadConfigText } from '../../../core/config/settings.ts';
+import manifest from '../../../package.json' with { type: 'json' };
+import { skip } from '../../skip.ts';
+import { schemaFaults } from './kubernetes-schema.ts';
+import { CHART, type ConfigMap, type DaemonSet, find, KUBERNETES, type Manifest, render } from './manifests.ts';
+
+const test = suite('release/helm');
+const helm = getHelm();
+const kubectl = getKubectl();
+const lacking = [helm, kubectl].flatMap((tool) => ('missing' in tool ? [tool.missing] : []));
+if ('missing' in helm || 'missing' in kubectl) {
+  skip('all of test/unit/release/helm.test.ts', lacking.join('; '));
+  process.exit(0);
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'helm-test-'));
+test.after(() => rmSync(folder, { recursive: true }));
+/** The one value that has no default. */
+const REQUIRED = { apiServer: 'https://api-server.invalid:6443' };
+type Values = Readonly<Record<string, unknown>>;
+
+/** Nothing of the user's own configuration counts. */
+const environment = { ...process.env, HELM_CONFIG_HOME: folder, HELM_CACHE_HOME: folder, HELM_DATA_HOME: folder };
+
+function arguments_(verb: readonly string[], values: Values): readonly string[] {
+  const file = join(folder, 'values.yaml');
+  writeFileSync(file, stringify(values));
+  return [...verb, CHART, '--namespace', 'kube-system', '--values', file];
+}
+
+function template(values: Values): readonly Manifest[] {
+  Object.assign(process.env, environment);
+  return render(command, arguments_(['template', 'kube-proxy'], values));
+}
+
+function refusal(values: Values): string {
+  const args = arguments_(['template', 'kube-proxy'], values);
+  const { status, stderr } = spawnSync(command, args, { encoding: 'utf8', env: environment });
+  assert.is.not(status, 0, 'it was to be refused');
+  return stderr;
+}
+
+const { command } = helm;
+const config = (objects: readonly Manifest[]) =>
+  parse(find<ConfigMap>(objects, 'ConfigMap', 'kube-proxy').data['config.conf']!) as Values;
+const spec = (objects: readonly Manifest[]) => find<DaemonSet>(objects, 'DaemonSet').spec.template.spec;
+
+/** Without helm's labels; files of a ConfigMap as values, for their comments do not count; mounts in one order. */
+function comparable(objects: readonly Manifest[]): ReadonlyMap<string, unknown> {
+  const plain = (value: unknown, key: string): unknown => {
+    if (Array.isArray(value)) {
+      const items = value.map((each) => plain(each, ''));
+      const order = (item: unknown): string => String((item as { mountPath?: string }).mountPath);
+      return key === 'volumeMounts' ? items.sort((a, b) => (order(a) < order(b) ? -1 : 1)) : items;
+    }
+    if (typeof value === 'string' && key.endsWith('.conf')) return parse(value);
+    if (typeof value !== 'object' || value === null) return value;
+    const entries = Object.entries(value).filter(([name]) => !HELM_LABELS.includes(name));
+    const kept = entries.map(([name, each]) => [name, plain(each, name)] as const);
+    return Object.fromEntries(kept.filter(([name, each]) => name !== 'labels' || Object.keys(Object(each)).length > 0));
+  };
+  return new Map(objects.map((object) => [object.kind, plain(object, '')]));
+}
+const HELM_LABELS = ['app.kubernetes.io/managed-by', 'helm.sh/chart'];
+
+test('helm lint has nothing to say', () => {
+  const { status, stdout, stderr } = spawnSync(command, arguments_(['lint', '--strict'], REQUIRED), {
+    encoding: 'utf8',
+    env: environment,
+  });
+  assert.is(status, 0, stdout + stderr);
+  assert.not.match(stdout + stderr, /\[(WARNING|ERROR)\]/);
+});
+
+test('with its defaults it renders what the kustomize base does, object by object', () => {
+  const ours = comparable(template({ ...REQUIRED, image: { tag: 'VERSION' } }));
+  const base = comparable(render(kubectl.command, ['kustomize', join(KUBERNETES, 'base')]));
+  assert.equal([...ours.keys()].sort(), [...base.keys()].sort());
+  for (const [kind, object] of base) assert.equal(ours.get(kind), object, kind);
+});
+
+test("its version is the program's, and so is the image by default", () => {
+  const { version, appVersion } = parse(readFileSync(join(CHART, 'Chart.yaml'), 'utf8'));
+  assert.equal([version, appVersion], [manifest.version, manifest.version]);
+  const { containers, initContainers = [] } = spec(template({ ...REQUIRED, image: { repository: 'example.org/k' } }));
+  for (const { image } of [...containers, ...initContainers]) assert.is(image, `example.org/k:${manifest.version}`);
+});
+
+test('everything at once still fits the schemas of Kubernetes, and the program', async () => {
+  const objects = template({
+    ...REQUIRED,
+    image: { repository: 'example.org/k', tag: '1.2.3', pullPolicy: 'Always' },
+    imagePullSecrets: [{ name: 'secret' }],
+    backend: 'acme',
+    backendOptions: { depth: { of: ['anything', 7] } },
+    plugins: { 'acme.mjs': 'export default {};\n' },
+    clusterCIDR: '10.244.0.0/16,fd00:10:244::/56',
+    config: {
+      logging: { verbosity: 2 },
+      healthzBindAddress: '0.0.0.0:10999',
+      clientConnection: { qps: 20 },
+      conntrack: { maxPerCore: 0 },
+    },
+    capabilities: ['NET_ADMIN'],
+    resources: { requests: { cpu: '1', memory: '1Gi' }, limits: { memory: '2Gi' } },
+    nodeSelector: { 'kubernetes.io/os': 'linux', pool: 'a' },
+    tolerations: [{ key: 'a', operator: 'Exists', effect: 'NoExecute' }],
+    affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: [] } } },
+    podAnnotations: { note: 'x' },
+    updateStrategy: { type: 'OnDelete', rollingUpdate: null },
+    monitoring: { podMonitor: { enabled: true, interval: '10s', labels: { release: 'prometheus' } } },
+  });
+  for (const object of objects) {
+    if (object.kind === 'PodMonitor') continue;
+    assert.equal(await schemaFaults(object), [], `${object.kind} ${object.metadata.name}`);
+  }
+  const text = find<ConfigMap>(objects, 'ConfigMap', 'kube-proxy').data['config.conf']!;
+  const { settings, faults, warnings } = loadConfigText(text, 'c', parseCommandLine(['--config=c']), backendNames());
+  assert.equal([...faults, ...warnings], []);
+  assert.is(settings?.backend, 'acme');
+  assert.is(settings?.pluginDir, '/etc/kube-proxy/plugins');
+  assert.equal(settings?.backendOptions, { depth: { of: ['anything', 7] } });
+  assert.is(settings?.verbosity, 2);
+  assert.equal(config(objects).clientConnection, { kubeconfig: '/var/lib/kube-proxy/kubeconfig.conf', qps: 20 });
+
+  const { containers, initContainers = [], volumes = [] } = spec(objects);
+  const [proxy] = containers;
+  for (const probe of [proxy?.startupProbe, proxy?.livenessProbe, proxy?.readinessProbe]) {
+    assert.is(probe?.httpGet.port, 10999);
+  }
+  assert.equal(proxy?.securityContext?.capabilities, { drop: ['ALL'], add: ['NET_ADMIN'] });
+  assert.is(volumes.find(({ name }) => name === 'plugins')?.configMap?.name, 'kube-proxy-plugins');
+  for (const { name, volumeMounts = [] } of [proxy!, ...initContainers]) {
+    assert.ok(
+      volumeMounts.some(({ mountPath }) => mountPath === '/etc/kube-proxy/plugins'),
+      name,
+    );
+  }
+  assert.is(find<ConfigMap>(objects, 'ConfigMap', 'kube-proxy-plugins').data['acme.mjs'], 'export default {};\n');
+});
+
+test('its notes say where to look, and what was forgotten', () => {
+  const notes = (values: Values): string => {
+    const args = arguments_(['install', '--dry-run=client', 'kube-proxy'], { ...REQUIRED, ...values });
+    const { status, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8', env: environment });
+    assert.is(status, 0, stderr);
+    return stdout.slice(stdout.indexOf('NOTES:'));
+  };
+  assert.match(notes({}), /kubectl -n kube-system logs -l k8s-app=kube-proxy/);
+  assert.match(notes({}), /clusterCIDR is not set/);
+  assert.not.match(notes({ clusterCIDR: '10.244.0.0/16' }), /clusterCIDR is not set/);
+  assert.not.match(notes({ config: { detectLocalMode: 'NodeCIDR' } }), /clusterCIDR is not set/);
+});
+
+test('each backend that stands for itself is taken, built-in modes under the name that other programs read', () => {
+  assert.is(config(template({ ...REQUIRED, backend: 'nftables' })).mode, 'nftables');
+  assert.is(config(template({ ...REQUIRED, backend: 'nftables' })).backend, undefined);
+  assert.is(config(template({ ...REQUIRED, backend: 'exec' })).backend, 'exec');
+});
+
+test('metrics are opened to the network, and a port for them declared, only for a PodMonitor', () => {
+  const closed = template(REQUIRED);
+  assert.is(config(closed).metricsBindAddress, '127.0.0.1:10249');
+  assert.not.ok(closed.some(({ kind }) => kind === 'PodMonitor'));
+  const open = template({ ...REQUIRED, monitoring: { podMonitor: { enabled: true } } });
+  assert.is(config(open).metricsBindAddress, '0.0.0.0:10249');
+  assert.equal((spec(open).containers[0] as unknown as Values).ports, [
+    { name: 'metrics', containerPort: 10249, hostPort: 10249 },
+  ]);
+  const monitor = find<Manifest & { readonly spec: Values }>(open, 'PodMonitor');
+  assert.equal(monitor.spec, {
+    jobLabel: 'k8s-app',
+    selector: { matchLabels: { 'k8s-app': 'kube-proxy' } },
+    podMetricsEndpoints: [{ port: 'metrics', path: '/metrics', interval: '30s' }],
+  });
+});
+
+test('other code of a plugin takes new pods; another option does not', () => {
+  const annotations = (values: Values) =>
+    JSON.stringify(find<DaemonSet>(template({ ...REQUIRED, ...values }), 'DaemonSet').spec.template.metadata);
+  const before = annotations({ plugins: { 'a.js': 'one' } });
+  assert.is(annotations({ plugins: { 'a.js': 'one' }, backendOptions: { x: 'y' } }), before);
+  assert.is.not(annotations({ plugins: { 'a.js': 'two' } }), before);
+});
+
+for (const [what, values, said] of [
+  ['no API server', {}, /apiServer: kube-proxy cannot reach the API server through a Service/],
+  ['a misspelt value', { ...REQUIRED, clusterCidr: '10.0.0.0/8' }, /clusterCidr/],
+  ['a misspelt value inside', { ...REQUIRED, monitoring: { podMonitor: { enable: true } } }, /enable/],
+  ['an address that is no URL', { apiServer: '10.0.0.1:6443' }, /apiServer/],
+  ['a text that would become another line', { apiServer: 'https://a\n    x: y' }, /apiServer/],
+  ['a backend that cannot be one', { ...REQUIRED, backend: 'My Backend' }, /backend/],
+  ['a plugin file that is none', { ...REQUIRED, plugins: { 'a.py': 'x' } }, /a\.py/],
+] as const satisfies readonly (readonly [string, Values, RegExp])[]) {
+  test(`it refuses ${what}`, () => assert.match(refusal(values), said));
+}
+
+test.run();
