@@ -3,18 +3,23 @@
  * and is announced in one line; everyone else is told the command.
  */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { accessSync, constants, existsSync } from 'node:fs';
+import { delimiter, isAbsolute, join } from 'node:path';
 
-/** A package is there when all of these are. */
+/** A package is there when all of these are: programs in PATH, or files. */
 const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   conntrack: ['conntrack'],
+  elfutils: ['eu-strip'],
+  'groff-base': ['groff'],
+  haproxy: ['haproxy'],
   iproute2: ['ip'],
   ipset: ['ipset'],
   iptables: ['iptables', 'ip6tables'],
   ipvsadm: ['ipvsadm'],
   nftables: ['nft'],
+  'libstdc++6-arm64-cross': ['/usr/aarch64-linux-gnu/lib/libstdc++.so.6'],
   openssl: ['openssl'],
+  'qemu-user-static': ['qemu-aarch64-static'],
   'util-linux': ['unshare', 'nsenter', 'setpriv', 'mount'],
 };
 
@@ -65,6 +70,7 @@ function aptGet(args: readonly string[], command: string): void {
 }
 
 function isInstalled(program: string): boolean {
+  if (isAbsolute(program)) return existsSync(program);
   return administratorPath()
     .split(delimiter)
     .some((folder) => {

@@ -3,7 +3,7 @@
  * process. Pure tests go two at a time; what talks to a kernel goes alone. The last line is always
  * "N passed, N failed, N skipped"; the exit status is 1 if anything failed.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,7 +13,9 @@ import { type FileRun, judge, type Verdict } from './run-summary.ts';
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const LIMIT_MS = 300_000;
 /** Cheapest first. What is not listed runs last, alone. */
-const FOLDERS = ['unit', 'golden', 'faults', 'netns', 'cluster', 'soak'];
+const FOLDERS = ['unit', 'golden', 'faults', 'netns', 'packed', 'release', 'cluster', 'soak'];
+/** Tests of what `npm run build` makes. */
+const BUILT = ['packed', 'release'];
 const SIDE_BY_SIDE = ['unit', 'golden', 'faults'];
 const PACKAGES = ['util-linux', 'iptables', 'iproute2', 'nftables', 'ipset', 'openssl'];
 
@@ -30,6 +32,7 @@ async function main(filters: readonly string[]): Promise<number> {
   const files = testFiles(filters);
   getPackages();
   const verdicts: Verdict[] = [];
+  const isBuilt = files.some((file) => BUILT.includes(folder(file))) ? build() : false;
   const runAll = async (list: readonly string[], atATime: number) => {
     const left = [...list];
     const worker = async () => {
@@ -42,9 +45,12 @@ async function main(filters: readonly string[]): Promise<number> {
     2,
   );
   await runAll(
-    files.filter((file) => !SIDE_BY_SIDE.includes(folder(file))),
+    files.filter((file) => !SIDE_BY_SIDE.includes(folder(file)) && (isBuilt || !BUILT.includes(folder(file)))),
     1,
   );
+  if (!isBuilt && files.some((file) => BUILT.includes(folder(file)))) {
+    verdicts.push({ passed: 0, failed: 1, skipped: 0, reasons: [], fault: '' });
+  }
   if (files.length === 0) console.log(`no test file's path contains ${filters.join(' or ') || '.test.ts'}`);
   const sum = (count: 'passed' | 'failed' | 'skipped') =>
     verdicts.reduce((total, verdict) => total + verdict[count], 0);
@@ -75,6 +81,22 @@ function getPackages(): void {
   } catch (error) {
     console.log((error as Error).message);
   }
+}
+
+/** Both executables. */
+function build(): boolean {
+  const begin = performance.now();
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['build/build.ts', 'all'], {
+    cwd: ROOT,
+    encoding: 'utf8',
+  });
+  const seconds = ((performance.now() - begin) / 1000).toFixed(1);
+  if (status === 0) {
+    console.log(`ok   npm run build -- all  ${seconds} s`);
+    return true;
+  }
+  console.log(`FAIL npm run build -- all  ${seconds} s; what needs the executables was not run\n${stdout}${stderr}`);
+  return false;
 }
 
 async function runFile(file: string): Promise<Verdict> {

@@ -3,7 +3,9 @@
  * Ready, with 10,000 Services × 10 endpoints: time, CPU and private memory, beside the same with one Service.
  *
  *   npm run bench -- start [--max-services 10000] [--endpoints 10] [--runs 3] [--backends dry-run,nftables,iptables]
+ *                          [--sources]: not the executable of `npm run build`, but core/main.ts
  *
+ * Private memory is what this process alone has written to (Private_Dirty of /proc/PID/smaps_rollup).
  * Everything runs in private namespaces. A table for readers goes to standard error, figures to standard output.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -16,6 +18,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { enterIsolation } from '../../build/isolate.ts';
 import { type Figures, median } from './cost.ts';
+import { builtExecutable } from './executable-file.ts';
 
 const { values } = parseArgs({
   options: {
@@ -23,10 +26,13 @@ const { values } = parseArgs({
     endpoints: { type: 'string', default: '10' },
     runs: { type: 'string', default: '3' },
     backends: { type: 'string', default: 'dry-run,nftables,iptables' },
+    sources: { type: 'boolean', default: false },
   },
 });
 
-const MAIN = fileURLToPath(new URL('../../core/main.ts', import.meta.url));
+const [PROGRAM = '', ...MAIN] = values.sources
+  ? [process.execPath, fileURLToPath(new URL('../../core/main.ts', import.meta.url))]
+  : [builtExecutable()];
 const SERVER = fileURLToPath(new URL('../apiserver/main.ts', import.meta.url));
 const NODE = 'node-00000';
 const TICKS_PER_SECOND = 100;
@@ -92,7 +98,7 @@ async function oneStart(backend: string, kubeconfig: string): Promise<Figures> {
     '--logging-format=json',
   ];
   // dry-run prints every object; nobody is to wait for a pipe.
-  const daemon = spawn(process.execPath, [MAIN, ...flags, '-v=2'], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const daemon = spawn(PROGRAM, [...MAIN, ...flags, '-v=2'], { stdio: ['ignore', 'ignore', 'pipe'] });
   try {
     const seen = new Map<string, number>();
     const ready = new Promise<void>((resolve, reject) => {
@@ -120,7 +126,7 @@ async function oneStart(backend: string, kubeconfig: string): Promise<Figures> {
   } finally {
     await end(daemon);
     // What it left would spare the next run its work.
-    const cleanup = spawn(process.execPath, [MAIN, 'cleanup'], { stdio: 'ignore' });
+    const cleanup = spawn(PROGRAM, [...MAIN, 'cleanup'], { stdio: 'ignore' });
     await once(cleanup, 'exit');
   }
 }
@@ -134,7 +140,7 @@ function cpuOf(pid: number): number {
 
 function privateOf(pid: number): number {
   const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-  return [...text.matchAll(/^Private_\w+:\s+(\d+) kB/gm)].reduce((sum, match) => sum + Number(match[1]), 0) / 1024;
+  return Number(/^Private_Dirty:\s+(\d+) kB/m.exec(text)?.[1]) / 1024;
 }
 
 function firstLine(child: ChildProcess): Promise<void> {

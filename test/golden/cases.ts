@@ -25,7 +25,8 @@ export function goldenCases(): GoldenCase[] {
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-function argvOf({ folder }: GoldenCase, backend: string, more: readonly string[]): readonly string[] {
+/** The words of the command line that renders the case. */
+export function argvOf({ folder }: GoldenCase, backend: string, more: readonly string[] = []): readonly string[] {
   const flags = JSON.parse(readFileSync(join(folder, 'flags.json'), 'utf8')) as string[];
   const own = backend === 'iptables' ? flags : withoutOptions(flags);
   return ['render', '--backend', backend, '--manifests', join(folder, 'objects.yaml'), ...own, ...more];
@@ -33,7 +34,7 @@ function argvOf({ folder }: GoldenCase, backend: string, more: readonly string[]
 
 /** The first sync of the case, one full change for each family: what `kube-proxy render` gives to the backend. */
 export async function changesOf(golden: GoldenCase, backend: string): Promise<readonly Change[]> {
-  const { settings, faults } = checkSettings(parseCommandLine(argvOf(golden, backend, [])), backendNames());
+  const { settings, faults } = checkSettings(parseCommandLine(argvOf(golden, backend)), backendNames());
   if (settings === undefined || faults.length > 0) throw new Error(JSON.stringify(faults));
   return changes(await readManifests(settings.manifests), settings);
 }

@@ -1,0 +1,87 @@
+/**
+ * What `plugin new` writes: each file's name and text, for a plugin of a given name.
+ *
+ *   NAME.js          plugin-new-backend.ts      NAME.test.js     plugin-new-test.ts
+ *   kube-proxy.d.ts  release/sdk/               package.json, services.yaml, README.md   here
+ *
+ * Templates are texts in modules, since the packed program has no files beside it.
+ */
+import { BACKEND_TEMPLATE } from './plugin-new-backend.ts';
+import { TEST_TEMPLATE } from './plugin-new-test.ts';
+
+/** The name in the templates. */
+const TEMPLATE_NAME = 'my-backend';
+
+/** Texts by file name. `types` is the text of kube-proxy.d.ts. */
+export function pluginFiles(name: string, types: string): ReadonlyMap<string, string> {
+  const named = (template: string): string => template.replaceAll(TEMPLATE_NAME, name);
+  return new Map([
+    [`${name}.js`, named(BACKEND_TEMPLATE)],
+    [`${name}.test.js`, named(TEST_TEMPLATE)],
+    ['kube-proxy.d.ts', types],
+    ['package.json', named(PACKAGE_TEMPLATE)],
+    ['services.yaml', MANIFESTS],
+    ['README.md', named(README_TEMPLATE)],
+  ]);
+}
+
+/** `main` is what --plugin-dir finds if the whole folder lies in it. */
+const PACKAGE_TEMPLATE = `{
+  "name": "my-backend",
+  "version": "0.1.0",
+  "private": true,
+  "type": "module",
+  "main": "my-backend.js",
+  "scripts": {
+    "test": "node --test"
+  }
+}
+`;
+
+const MANIFESTS = `# A Service with two endpoints, to try a backend with. Edit and save while kube-proxy runs.
+apiVersion: v1
+kind: Service
+metadata: { name: web, namespace: default }
+spec:
+  type: NodePort
+  clusterIP: 10.96.0.10
+  clusterIPs: [10.96.0.10]
+  ipFamilies: [IPv4]
+  ports:
+    - { name: http, protocol: TCP, port: 80, nodePort: 30080 }
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: web-1
+  namespace: default
+  labels: { kubernetes.io/service-name: web }
+addressType: IPv4
+ports:
+  - { name: http, protocol: TCP, port: 8080 }
+endpoints:
+  - { addresses: [10.244.1.11] }
+  - { addresses: [10.244.1.12] }
+`;
+
+const README_TEMPLATE = `# my-backend
+
+A backend for kube-proxy. It works as it is: it keeps what this node must serve in JSON files.
+
+    node --test                                                          # its own test
+    kube-proxy plugin test ./my-backend.js                               # the contract's
+    kube-proxy --backend=./my-backend.js --backend-option folder="$PWD" --manifests services.yaml
+
+While the last one runs, edit services.yaml and watch my-backend.IPv4.json follow.
+
+| file | is |
+|---|---|
+| \`my-backend.js\` | the backend; begin here |
+| \`my-backend.test.js\` | its test, for Node.js alone |
+| \`kube-proxy.d.ts\` | the contract: every type, and what each call must do |
+| \`services.yaml\` | a Service to try it with |
+
+| option | values | default |
+|---|---|---|
+| \`folder\` | absolute path of a folder that exists; the files are written there | \`/run\` |
+`;

@@ -1,0 +1,682 @@
+// The plugin API of kube-proxy, as one file to keep beside a backend. Types only; made by `npm run sdk`, do not edit.
+//   in JavaScript:  /** @import { BackendPlugin } from './kube-proxy.d.ts' */
+//   in TypeScript:  import type { BackendPlugin } from './kube-proxy.d.ts';
+
+/**
+ * The contract between the core and a data plane. Read this first if you write a backend.
+ *
+ *   objects ──▶ core (selection, policies, families: decided once, purely) ──Change──▶ backend ──▶ kernel
+ *
+ * The core decides which endpoints each service port of *this node* may use; a backend only translates
+ * that into one data plane. A plugin module default-exports a `BackendPlugin` and imports nothing from
+ * this project at run time: take the types with `import type`, everything else arrives through `Host`.
+ *
+ * Conventions, true everywhere below:
+ * - IP addresses and CIDRs are canonical text: IPv6 compressed and lower-case (RFC 5952), CIDRs with the
+ *   host bits cleared ("10.244.0.0/16"). Two equal addresses are equal strings.
+ * - Ports are 1..65535; 0 means "none". Times are seconds unless a name says otherwise; 0 means "none".
+ * - Data handed to a backend is frozen and may be kept by reference.
+ * - A plugin shares the process with the core. Calls that end or change all of it (process.exit, process.chdir) throw; a
+ *   call that keeps the processor keeps it from everything else. What cannot promise that runs under the exec backend.
+ */
+
+export type IPFamily = 'IPv4' | 'IPv6';
+export type Protocol = 'TCP' | 'UDP' | 'SCTP';
+export type TrafficPolicy = 'Cluster' | 'Local';
+
+/** The version of this contract. A plugin states the one that it was written for. */
+export type ApiVersion = 1;
+
+/** One address that answers for a service port. Already chosen for this node; a backend filters nothing. */
+export interface Endpoint {
+  readonly ip: string;
+  readonly port: number;
+  /** Runs on this node (its `nodeName` is ours). */
+  readonly isLocal: boolean;
+  /** False for a serving-while-terminating endpoint, listed only when no ready one exists. */
+  readonly ready: boolean;
+  /** Node and zone as the EndpointSlice gives them; "" when it does not. */
+  readonly nodeName: string;
+  readonly zone: string;
+}
+
+/**
+ * One port of one Service, in one IP family, as this node must serve it.
+ *
+ * What answers a connection:
+ * | destination                               | endpoints when policy is Cluster / Local |
+ * | clusterIP:port                            | `internalPolicy`: `cluster` / `local`     |
+ * | externalIPs, loadBalancerVIPs:port; node address:nodePort | `externalPolicy`: `cluster` / `local` |
+ *
+ * - Connections to an external destination that come from a pod of this node (see `LocalDetector`) or from
+ *   the node itself use `cluster` even when `externalPolicy` is Local.
+ * - The chosen list is empty: REJECT (TCP reset or ICMP unreachable) when `hasEndpoints` is false, else DROP.
+ * - Masquerade (the endpoint sees an address of this node instead of the source), by source and destination, where
+ *   "pod" means recognised by `NodeView.localDetector`, which with kind `none` recognises none:
+ *   | to                         | itself (hairpin) | pod of this node | this node | others                      |
+ *   | clusterIP                  | yes              | no               | yes*      | yes*   (* not if kind `none`) |
+ *   | clusterIP, `masqueradeAll` | yes              | yes              | yes       | yes                         |
+ *   | external, policy Cluster   | yes              | yes              | yes       | yes                         |
+ *   | external, policy Local     | yes              | no, `cluster`    | yes, `cluster` | no, `local`            |
+ * - `sourceRanges` guards `loadBalancerVIPs` only: other sources are dropped before anything else.
+ * - Several service ports claim one destination: clusterIP beats loadBalancerVIP beats externalIP beats node port,
+ *   among equals the smaller key in byte order. An address that is two of these in one service port is the stronger.
+ */
+export interface ServicePort {
+  /** "namespace/name:port/TCP", or "namespace/name/TCP" for an unnamed port. Unique and stable within a family. */
+  readonly key: string;
+  readonly namespace: string;
+  readonly name: string;
+  /** "" for an unnamed port. */
+  readonly portName: string;
+  readonly protocol: Protocol;
+  readonly clusterIP: string;
+  readonly port: number;
+  readonly nodePort: number;
+  readonly externalIPs: readonly string[];
+  /** status.loadBalancer.ingress addresses whose ipMode is VIP. */
+  readonly loadBalancerVIPs: readonly string[];
+  /** CIDRs that may reach `loadBalancerVIPs`; empty = everyone. Where a range holds a node IP, the VIPs are in it, too. */
+  readonly sourceRanges: readonly string[];
+  readonly internalPolicy: TrafficPolicy;
+  readonly externalPolicy: TrafficPolicy;
+  /** ClientIP session affinity: seconds a client keeps its endpoint after its last new connection; 0 = no affinity. */
+  readonly affinitySeconds: number;
+  /** The Service's healthCheckNodePort: must be reachable on the node; the core answers on it. 0 = none. */
+  readonly healthCheckNodePort: number;
+  /** Endpoints for policy Cluster, in byte order of "ip:port". Empty too when no destination uses it. */
+  readonly cluster: readonly Endpoint[];
+  /** Endpoints of this node, for policy Local; same order. Empty too when neither a destination nor health checks use it. */
+  readonly local: readonly Endpoint[];
+  /** Something usable exists anywhere, even if neither list may use it: tells REJECT (false) from DROP (true). */
+  readonly hasEndpoints: boolean;
+  /**
+   * UDP only; absent when there are none: endpoints that serve (ready or terminating or neither, wherever they are) but
+   * are in neither list. They get no new flows, but flows that already reach them stay (see `UsesConntrack`).
+   */
+  readonly keepsFlowsUDP?: readonly Endpoint[];
+  /** The Service's `kube-proxy.io/*` annotations, for settings of a backend's own. */
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/** How connections from this node's pods are told from all others. `none`: they cannot be told. */
+export type LocalDetector =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'cidr'; readonly cidr: string }
+  | { readonly kind: 'interface'; readonly name: string }
+  | { readonly kind: 'interfacePrefix'; readonly prefix: string };
+
+/**
+ * The node addresses that answer on node ports.
+ * `all`: every address that is local to this host, except loopback, which is included only if `loopback` says so
+ * (all of 127.0.0.0/8; never ::1). `list`: exactly these addresses, loopback already included or left out.
+ */
+export type NodePortAddresses =
+  | { readonly match: 'all'; readonly loopback: boolean }
+  | { readonly match: 'list'; readonly addresses: readonly string[] };
+
+/** This node, as one IP family sees it. Travels with every change; compare with the last to find what moved. */
+export interface NodeView {
+  readonly name: string;
+  readonly zone: string;
+  /** The node's own addresses of this family from its Node object or --bind-address, primary first; may be empty. */
+  readonly nodeIPs: readonly string[];
+  /** Every address of this family on the host's interfaces, loopback included, sorted. */
+  readonly addresses: readonly string[];
+  readonly nodePortAddresses: NodePortAddresses;
+  readonly localDetector: LocalDetector;
+  /** Masquerade everything sent to a clusterIP, whoever the source. */
+  readonly masqueradeAll: boolean;
+  /** CIDRs from which ClusterIPs are allocated; empty when unknown. */
+  readonly serviceCIDRs: readonly string[];
+  /** nf_conntrack_tcp_be_liberal is to be on (kernel backends see to it): INVALID packets must not be dropped. */
+  readonly tcpBeLiberal: boolean;
+}
+
+/**
+ * What to make true, for one family.
+ * `full`: `upsert` is everything that must exist; anything else of ours must go; `remove` is empty.
+ * Otherwise only what changed since the last successful sync of this family: `upsert` holds each new or changed
+ * service port whole, `remove` the keys that are gone. `node` may differ from the last one in both cases.
+ */
+export interface Change {
+  readonly family: IPFamily;
+  readonly full: boolean;
+  readonly node: NodeView;
+  readonly upsert: readonly ServicePort[];
+  readonly remove: readonly string[];
+}
+
+/** What a sync did, for logs and metrics. */
+export interface SyncReport {
+  /** Rules, elements or servers written or deleted by this sync. 0: the data plane was right already. */
+  readonly operations: number;
+  /** Bytes handed to the kernel or to a tool. */
+  readonly bytes: number;
+  /** Sizes worth a gauge, by name, for example { nat_rules: 1200 }. */
+  readonly totals?: Readonly<Record<string, number>>;
+}
+
+export interface Backend {
+  /** Families that this backend can program on this host; the core syncs no other. */
+  readonly families: readonly IPFamily[];
+  /**
+   * Make the data plane equal to the state described. The core never calls it for a family before the last call for
+   * that family settled; calls for the two families may overlap. A call that takes over five minutes counts as failed,
+   * and no other follows before it has settled. MUST be atomic where the kernel allows it. MUST throw when any part was
+   * not applied: the core reports it, retries, and makes the next change of this family full. A change of the node alone
+   * has neither `upsert` nor `remove`; `remove` names only keys that were in a sync of this family before.
+   */
+  sync(change: Change): Promise<SyncReport>;
+  /**
+   * Remove everything this backend ever made on this host, and nothing else. Works without a prior sync (after a
+   * crash, or what another version left). MUST throw if something of ours could not be removed.
+   */
+  cleanup(): Promise<void>;
+  /**
+   * Stop timers, listeners and children within five seconds. The data plane stays as it is: rules outlive the process.
+   * Called when the process ends and when another backend has taken over.
+   */
+  close(): Promise<void>;
+}
+
+/** What a backend may be able to do beyond that; each is described below. The core looks whether the member is there. */
+export type Abilities = Partial<
+  SelfChecking & HealthReporting & UsesConntrack & Initializing & Inspectable & Explainable
+>;
+
+/** What a plugin module default-exports. */
+export interface BackendPlugin {
+  /** As in --backend=NAME: lower-case letters, digits and dashes. */
+  readonly name: string;
+  readonly apiVersion: ApiVersion;
+  /** One line for --help. */
+  readonly summary: string;
+  /** Of the plugin itself, shown by `kube-proxy plugins`. Those built in have the program's. */
+  readonly version?: string;
+  /**
+   * It programs nothing that connections of this host pass through. Otherwise, once it has synced, the core removes what
+   * built-in backends left on the host: two data planes would both see each packet.
+   */
+  readonly leavesHostAlone?: true;
+  /**
+   * Probe, by trying, what this host supports, and return a backend, within two minutes. Changes nothing that outlives
+   * the call. Throw an error that names what is missing and the remedy, with `code` "KP_BACKEND_UNSUPPORTED" if the host
+   * lacks what this backend is built on (it can then have left nothing here either), "KP_BACKEND_OPTION" if an option is
+   * wrong. Whatever is thrown ends the start of kube-proxy; while it runs with another backend, that one stays.
+   * `options` is the plugin's own configuration, to be validated; values from the command line are text. Cleanup passes
+   * those it knows, or none.
+   */
+  create(host: Host, options: Readonly<Record<string, unknown>>): Promise<Backend & Abilities>;
+  /**
+   * Optional: print exactly what a first sync of these full changes writes on an empty host. Pure: no I/O and no
+   * privilege; one change per family. Used by `kube-proxy render` and by golden tests.
+   */
+  render?(changes: readonly Change[], options: Readonly<Record<string, unknown>>, printers: Printers): string;
+}
+
+// Optional abilities: a backend that has one simply implements it.
+
+/** The backend can tell cheaply whether what it committed is still in place (someone may flush it). */
+export interface SelfChecking {
+  /**
+   * Called every few seconds between syncs of this family, once one has succeeded, never during one; less often if it
+   * takes long (1 % of the time). `intact: false` makes the next sync full, at once. A rejection is logged and changes nothing.
+   */
+  check(family: IPFamily): Promise<{ readonly intact: true } | { readonly intact: false; readonly reason: string }>;
+}
+
+/** The backend has parts that can fail between syncs (listeners, a child process). */
+export interface HealthReporting {
+  /** Asked for every /healthz and every scrape: answers at once, from memory. */
+  health(): { readonly healthy: true } | { readonly healthy: false; readonly reason: string };
+}
+
+/**
+ * The backend translates destinations through conntrack, which keeps a flow's translation for as long as packets
+ * come: after each successful sync the core deletes the entries of UDP flows whose translation is no longer right.
+ */
+export interface UsesConntrack {
+  readonly usesConntrack: true;
+}
+
+/** The backend sets kernel parameters, and needs more privilege for that than for the rest. */
+export interface Initializing {
+  /**
+   * For --init-only: set those that a sync of this node would set, so that later syncs find them right and need no
+   * more than CAP_NET_ADMIN. Throws if one cannot be set.
+   */
+  initialize(family: IPFamily, node: NodeView): void;
+}
+
+/** The backend can show what it believes to be committed, as text an operator can read. Not asked for yet. */
+export interface Inspectable {
+  dump(): Promise<string>;
+}
+
+/** A connection's first packet, as a question. */
+export interface Packet {
+  readonly family: IPFamily;
+  readonly protocol: Protocol;
+  readonly sourceIP: string;
+  /** Where it enters: sent by this host itself, by a pod of this node, or from elsewhere. */
+  readonly origin: 'node' | 'pod' | 'outside';
+  /** Input interface, for detectors that look at it; "" when unknown or sent by the host. */
+  readonly inputInterface: string;
+  readonly destinationIP: string;
+  readonly destinationPort: number;
+}
+
+/** The backend can say, step by step, what its data plane does with a packet. Not asked for yet. */
+export interface Explainable {
+  explain(packet: Packet): Promise<readonly string[]>;
+}
+
+/**
+ * What the core gives a plugin: programs, kernel interfaces, time. A plugin that takes these from here can be tested
+ * with others in their place. (Files and sockets it takes from Node.js.)
+ */
+export interface Host {
+  readonly log: Logger;
+  /**
+   * Run a program, without a shell. Resolves whatever its exit status is; rejects ("KP_EXEC") only if it cannot be
+   * started.
+   */
+  exec(command: string, args: readonly string[], options?: ExecOptions): Promise<ExecResult>;
+  /**
+   * Start a program that stays, without a shell, and talk with it in lines. Rejects ("KP_EXEC") if it cannot be started,
+   * or if others than root may change its file. It ends with kube-proxy: what connections pass through, and so must
+   * outlive it, is to be started as a daemon of its own.
+   */
+  spawn(command: string, args: readonly string[], options: SpawnOptions): Promise<Child>;
+  readonly sysctl: Sysctl;
+  readonly netlink: Netlink;
+  readonly clock: Clock;
+  /** Aborted when the process is told to end, before `close`. Another backend's taking over only calls `close`. */
+  readonly signal: AbortSignal;
+  /** Ask for a full sync soon, for example because something else removed our rules. */
+  requestFullSync(reason: string): void;
+  readonly metrics: PluginMetrics;
+}
+
+/** Metrics of a plugin's own, read when someone scrapes. What every backend has, the core measures. */
+export interface PluginMetrics {
+  /**
+   * Show a metric from now on; the returned function takes it back, which the plugin does at the latest in `close`.
+   * While a backend takes over from another, two may go by one name: the one registered last is read.
+   */
+  register(metric: PluginMetric): () => void;
+}
+
+export interface PluginMetric {
+  /**
+   * "kubeproxy_" is put before it unless it is there. Lower-case letters, digits and underscores; `register` throws
+   * "KP_METRIC" for others and for names of the core's own.
+   */
+  readonly name: string;
+  /** A counter's values never fall while the process runs. */
+  readonly type: 'counter' | 'gauge';
+  /** One sentence for whoever reads /metrics. */
+  readonly help: string;
+  /** Names of its labels; each value names them all. Default: none. */
+  readonly labels?: readonly string[];
+  /** Called for every scrape, so that it should be cheap. Throwing, or two seconds, leave it out of that scrape. */
+  read(): readonly MetricValue[] | Promise<readonly MetricValue[]>;
+}
+
+export interface MetricValue {
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+export interface ExecOptions {
+  readonly stdin?: string | Uint8Array;
+  /** Milliseconds after which the program is ended; the result then has `timedOut: true`. Default: no limit. */
+  readonly timeoutMs?: number;
+}
+
+export interface ExecResult {
+  /** Exit status; -1 when ended by a signal. */
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly timedOut: boolean;
+}
+
+export interface SpawnOptions {
+  /** A line of its standard output (UTF-8), without its end. */
+  readonly onLine: (line: string) => void;
+  /** A line of its standard error. */
+  readonly onErrorLine: (line: string) => void;
+  /** Once, after its last line. `reason` is a sentence's end: "ended with status 1", "was ended by SIGKILL". */
+  readonly onExit: (reason: string) => void;
+  /** Added to the environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Bytes; a longer line ends the program. Default: 1 MiB. */
+  readonly longestLine?: number;
+}
+
+/** A program that runs. It is ended, with its descendants in its process group, when `Host.signal` aborts. */
+export interface Child {
+  readonly pid: number;
+  /** Resolves when it was handed over to the system; rejects if the program has ended or closed its input. */
+  write(text: string): Promise<void>;
+  /** Closes its input, and ends it if it does not end by itself within this time. Resolves when it has ended. */
+  end(graceMs: number): Promise<void>;
+}
+
+/** Kernel parameters, named as in sysctl(8) with slashes: "net/ipv4/conf/all/route_localnet". */
+export interface Sysctl {
+  /** The value without its line end; undefined when the parameter does not exist. */
+  read(name: string): string | undefined;
+  /** Read, compare, and write only if different, so that a read-only /proc/sys with the right values suffices. */
+  ensure(name: string, value: string): void;
+}
+
+/** Kernel interfaces spoken directly. Each opens its socket at first use and throws if the kernel lacks it. */
+export interface Netlink {
+  ipset(): IPSets;
+  /** A number that every commit to nf_tables in this network namespace changes, whoever commits. */
+  nftablesGeneration(): number;
+  nftables(): Nftables;
+  nfacct(): PacketCounters;
+}
+
+/** The kernel's IP sets (nfnetlink subsystem ipset), without the `ipset` tool. */
+export interface IPSets {
+  /** Create a `hash:ip` set with per-element timeouts. Succeeds if the same set exists. At most 31 bytes of name. */
+  createHashIP(set: {
+    readonly name: string;
+    readonly family: IPFamily;
+    /** Default seconds until an element expires; at most 2147483. */
+    readonly timeoutSeconds: number;
+    readonly maxElements: number;
+    /**
+     * Hash buckets, a power of two from 64 on; default 1024. Of 16 bytes each, with room for 12 elements. A set that
+     * rules fill (-j SET) never grows beyond them: it begins to lose elements at about 5 per bucket.
+     */
+    readonly buckets?: number;
+  }): void;
+  /** Succeeds if the set does not exist; throws if a rule still refers to it. */
+  destroy(name: string): void;
+  /** Empty a set, keeping it. */
+  flush(name: string): void;
+  /** Names of all sets of this network namespace. */
+  names(): readonly string[];
+  /** Elements of a `hash:ip` set, in no order; throws if it does not exist. */
+  members(name: string): readonly IPSetMember[];
+}
+
+export interface IPSetMember {
+  readonly ip: string;
+  /** Seconds until it expires; 0 = never. */
+  readonly remainingSeconds: number;
+}
+
+/**
+ * The kernel's named packet counters (nfnetlink subsystem acct), which rules count into (-m nfacct) and which outlive
+ * the rules. Names have at most 31 bytes. Throws "KP_NETLINK_UNSUPPORTED" if the kernel has none.
+ */
+export interface PacketCounters {
+  /** Create a counter at zero; one that exists keeps its value. */
+  ensure(name: string): void;
+  /** Both are exact up to 2^53; undefined if there is no such counter. */
+  read(name: string): { readonly packets: number; readonly bytes: number } | undefined;
+  /** Succeeds if there is no such counter; throws if a rule still refers to it. */
+  delete(name: string): void;
+}
+
+export interface Clock {
+  /** Monotonic milliseconds; only differences mean anything. */
+  now(): number;
+  /** Call back once after `milliseconds`; the returned function cancels. Does not keep the process alive. */
+  after(milliseconds: number, callback: () => void): () => void;
+}
+
+/** Structured log. Messages are constant sentences; what varies goes into `values`. */
+export interface Logger {
+  error(message: string, values?: LogValues): void;
+  warn(message: string, values?: LogValues): void;
+  info(message: string, values?: LogValues): void;
+  /** Shown from -v=LEVEL on. */
+  verbose(level: number, message: string, values?: LogValues): void;
+  /** Is -v at least LEVEL? For messages that are costly to build. */
+  enabled(level: number): boolean;
+}
+export type LogValues = Readonly<Record<string, unknown>>;
+
+/**
+ * nf_tables as plugins see it: typed tables, chains, rules, sets and elements, without the `nft` tool. Types only; the
+ * core encodes them, prints them as `nft list` does, and speaks to the kernel.
+ *
+ * A rule is a list of statements over fields; what varies belongs into elements. Only shapes that every version of
+ * `nft` can list are offered: an `nft list ruleset` that aborts on ours is broken for the whole host.
+ */
+
+export type NftFamily = 'ip' | 'ip6';
+
+/**
+ * | type           | value                                      | bytes in the kernel                    |
+ * |----------------|--------------------------------------------|----------------------------------------|
+ * | `ipv4_addr`    | canonical text                             | 4                                      |
+ * | `ipv6_addr`    | canonical text                             | 16                                     |
+ * | `inet_proto`   | 'tcp', 'udp', 'sctp'                       | 1, padded to 4                         |
+ * | `inet_service` | a port                                     | 2, big-endian, padded to 4             |
+ * | `mark`         | an unsigned number of 32 bits              | 4, host-endian                         |
+ */
+export type NftType = 'ipv4_addr' | 'ipv6_addr' | 'inet_proto' | 'inet_service' | 'mark';
+export type NftValue = string | number;
+
+/** A set, or a map if it has a `data` type. A key of several types is a concatenation, at most 64 bytes long. */
+export interface NftSet {
+  readonly name: string;
+  readonly key: readonly NftType[];
+  readonly data?: readonly NftType[] | 'verdict';
+  /** Elements are ranges (`keyEnd`): of one address, or of a concatenation (then each part is a range). */
+  readonly interval?: boolean;
+  /** Rules may add elements, which then expire; from user space it gets none but may lose some. */
+  readonly dynamic?: boolean;
+  /** Most elements; loading is faster when it is known. Required if dynamic. */
+  readonly size?: number;
+  readonly comment?: string;
+}
+
+export type NftVerdict =
+  | { readonly verdict: 'accept' | 'drop' | 'return' }
+  | { readonly verdict: 'jump' | 'goto'; readonly chain: string };
+
+export interface NftElement {
+  readonly key: readonly NftValue[];
+  /** Last value of the range, for `interval` sets; the same as `key` for one value. */
+  readonly keyEnd?: readonly NftValue[];
+  readonly data?: readonly NftValue[] | NftVerdict;
+  /** Kernel memory for each: use it where it leads to what an operator knows. At most 120 bytes of UTF-8. */
+  readonly comment?: string;
+}
+
+/** What a rule can look at. `ip` fields belong into tables of family `ip`, `ip6` ones into `ip6`. */
+export type NftField =
+  | 'ip saddr'
+  | 'ip daddr'
+  | 'ip6 saddr'
+  | 'ip6 daddr'
+  /** Ports of TCP, UDP and SCTP alike. */
+  | 'th sport'
+  | 'th dport'
+  | 'meta l4proto'
+  | 'meta iifname'
+  | 'meta oifname'
+  /** 32 bits that travel with the packet to the next hook at most; the way to hand a number from rule to rule. */
+  | 'meta priority'
+  /** The connection's first packet as it was before any translation. */
+  | 'ct original ip daddr'
+  | 'ct original ip6 daddr'
+  | 'ct original proto-dst';
+
+export type NftExpression =
+  | NftField
+  /** A random number below `modulus`. */
+  | { readonly random: number }
+  /** The field's bits under a mask; only of 'meta priority'. */
+  | { readonly field: 'meta priority'; readonly and: number };
+
+export interface NftLookup {
+  readonly map: string;
+  readonly key: readonly NftExpression[];
+}
+
+export type NftStatement =
+  /**
+   * Goes on if the field is (or with `not`, is not) this value. Interface names may end in "*"; where there is no
+   * interface the name is "".
+   */
+  | { readonly match: NftField; readonly is: NftValue; readonly not?: boolean }
+  /** A canonical CIDR, or an address alone. */
+  | { readonly match: NftField; readonly within: string; readonly not?: boolean }
+  /** Goes on if the connection is in one of these states (with `not`, in none). */
+  | { readonly ctState: readonly ('invalid' | 'new' | 'established' | 'related')[]; readonly not?: boolean }
+  /** Goes on if the connection's destination is translated. */
+  | { readonly ctStatus: 'dnat' }
+  /** Goes on if the address is (not) one of this host, loopback included. */
+  | { readonly fib: 'saddr' | 'daddr'; readonly not?: boolean }
+  /** Goes on if the set (not a map) has (not) this key. */
+  | { readonly in: string; readonly key: readonly NftExpression[]; readonly not?: boolean }
+  /** `meta priority` becomes a number, or a map's answer; without an answer the rule ends here. */
+  | { readonly priority: number | NftLookup }
+  /** Goes where a verdict map says; goes on if it says nothing. */
+  | { readonly vmap: NftLookup }
+  /** Translates the destination to the address and port that a map holds; without an answer the rule ends here. */
+  | { readonly dnat: NftLookup }
+  | { readonly masquerade: 'fully-random' }
+  /** Only in hooks prerouting, input, forward and output; `tcp reset` only for TCP packets. */
+  | { readonly reject: 'tcp reset' | 'port unreachable' }
+  | NftVerdict
+  /** Deletes the element of a dynamic set, if there is one; goes on in any case. A map wants `data`, whatever it is. */
+  | { readonly delete: string; readonly key: readonly NftExpression[]; readonly data?: readonly NftExpression[] }
+  /** Adds the element, or lets it live this long again. What a map holds for a key that exists stays as it is. */
+  | {
+      readonly update: string;
+      readonly key: readonly NftExpression[];
+      readonly timeoutSeconds: number;
+      readonly data?: readonly NftExpression[];
+    }
+  | { readonly counter: true };
+
+export interface NftRule {
+  readonly statements: readonly NftStatement[];
+  /** At most 120 bytes of UTF-8. */
+  readonly comment?: string;
+}
+
+/** Makes a chain one that the kernel calls. */
+export interface NftHook {
+  readonly type: 'nat' | 'filter';
+  readonly hook: 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting';
+  readonly priority: number;
+}
+
+export interface NftChain {
+  readonly name: string;
+  /** Absent: only other chains lead here. */
+  readonly hook?: NftHook;
+  readonly rules: readonly NftRule[];
+}
+
+/** A table as it is to be, for printing and for tests. */
+export interface NftTable {
+  readonly family: NftFamily;
+  readonly name: string;
+  readonly comment?: string;
+  readonly sets: readonly (NftSet & { readonly elements: Iterable<NftElement> })[];
+  readonly chains: readonly NftChain[];
+}
+
+/**
+ * One step of a transaction, in the order in which the kernel takes them: what is referred to must exist by then, and
+ * what is deleted must not be referred to any more.
+ */
+export type NftOperation =
+  /**
+   * Create the table, or take over one without an owner. `owned`: as long as our socket is open no other process can
+   * change it, and it survives `nft flush ruleset` and our end (kernel 6.9; see `Nftables.supportsOwnership`).
+   */
+  | { readonly do: 'add table'; readonly owned: boolean; readonly comment?: string }
+  | { readonly do: 'delete table' }
+  /** Without its rules, which follow as 'add rule'. */
+  | { readonly do: 'add chain'; readonly chain: Omit<NftChain, 'rules'> }
+  | { readonly do: 'flush chain' | 'delete chain'; readonly chain: string }
+  /** At the chain's end. */
+  | { readonly do: 'add rule'; readonly chain: string; readonly rule: NftRule }
+  | { readonly do: 'add set'; readonly set: NftSet }
+  | { readonly do: 'flush set' | 'delete set'; readonly set: NftSet }
+  /** 'add' of a key that exists with other data fails; 'delete' of one that does not exist, too. */
+  | { readonly do: 'add elements' | 'delete elements'; readonly set: NftSet; readonly elements: Iterable<NftElement> };
+
+/** All or nothing, of one table. */
+export interface NftTransaction {
+  readonly family: NftFamily;
+  readonly table: string;
+  readonly operations: Iterable<NftOperation>;
+}
+
+export interface NftTableInfo {
+  readonly family: NftFamily;
+  readonly name: string;
+  /** Made as an owned one: nobody but its owner can change it; without one anybody can, or take it over. */
+  readonly owned: boolean;
+  /** Netlink port id of the process that owns it now; 0 = none. */
+  readonly owner: number;
+  readonly comment: string;
+  /** Only if somebody has switched the table off; 'add table' switches it on again. */
+  readonly dormant?: true;
+}
+
+/** What a table holds, elements left aside. */
+export interface NftTableContent extends NftTableInfo {
+  readonly chains: readonly {
+    readonly name: string;
+    readonly hook?: NftHook;
+    /** Only if somebody has changed it from accepting; 'add chain' changes it back. */
+    readonly policy?: 'drop';
+    /** Comparable with `Nftables.fingerprint`; in order. */
+    readonly rules: readonly string[];
+  }[];
+  /** Comparable with `Nftables.setFingerprint`. */
+  readonly sets: readonly { readonly name: string; readonly fingerprint: string }[];
+}
+
+export interface Nftables {
+  /**
+   * Apply a transaction off the event loop; one at a time, in the order of the calls. Rejects with a NetlinkError that
+   * names the operation and object refused (code KP_NETLINK_REFUSED: nothing was applied; KP_NETLINK_OVERRUN,
+   * _TIMEOUT, _MALFORMED: the outcome is unknown, so read what there is).
+   * Returns how many messages' worth of objects and elements, and how many bytes, were sent.
+   */
+  commit(transaction: NftTransaction): Promise<{ readonly operations: number; readonly bytes: number }>;
+  /** Whether this kernel knows `owned` tables that persist; tried once. */
+  supportsOwnership(): Promise<boolean>;
+  /** Tables of a family, all owners'. */
+  tables(family: NftFamily): Promise<readonly NftTableInfo[]>;
+  /** Undefined if there is no such table. Consistent: read again while others commit. */
+  read(family: NftFamily, table: string): Promise<NftTableContent | undefined>;
+  /**
+   * Every element of a set of ours, in no order, in slices that leave the event loop free between them. While the
+   * kernel rearranges a set that was just filled, some come twice and as many not at all: list again then. The time
+   * grows with the square of their number: 0.2 s for 110,000, 38 s for 1,100,000.
+   */
+  elements(
+    family: NftFamily,
+    table: string,
+    set: NftSet,
+    each: (element: NftElement & { readonly expiresSeconds?: number }) => void,
+  ): Promise<void>;
+  /** How `read` would show this rule or set; equal exactly if the kernel would do the same. */
+  fingerprint(family: NftFamily, rule: NftRule): string;
+  setFingerprint(family: NftFamily, set: NftSet): string;
+}
+
+/** What `render` of a plugin gets to print with. Pure. */
+export interface Printers {
+  /** The table as `nft list table` prints it. */
+  nftables(table: NftTable): string;
+}

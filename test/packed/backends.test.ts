@@ -1,0 +1,104 @@
+/** Every built-in backend in the packed executable: loaded when chosen, programs the kernel, follows an edit, cleans up. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { BUILT_IN } from '../../core/cli/backends.ts';
+import { isolateTests } from '../netns/isolated.ts';
+import { manifests, startPacked } from './daemon.ts';
+import { packed, run } from './executable.ts';
+
+await isolateTests(['iptables', 'nftables']);
+const test = suite('packed backends');
+
+interface Case {
+  readonly title: string;
+  readonly flags: (folder: string) => readonly string[];
+  /** What shows its work, as text. */
+  readonly state: (folder: string, log: string) => string;
+  /** Its state stays when it stops. */
+  readonly programs: boolean;
+}
+
+const KERNEL = { programs: true };
+const CASES: Readonly<Record<string, readonly Case[]>> = {
+  nftables: [{ title: 'nftables', flags: () => [], state: () => run(['nft', 'list', 'ruleset']).stdout, ...KERNEL }],
+  iptables: ['nft', 'legacy'].map((variant) => ({
+    title: `iptables, ${variant}`,
+    flags: () => ['--backend-option', `variant=${variant}`],
+    state: () => run([`iptables-${variant}-save`]).stdout,
+    ...KERNEL,
+  })),
+  'dry-run': [{ title: 'dry-run', flags: () => [], state: (_, log) => log, programs: false }],
+  exec: [
+    {
+      title: 'exec',
+      flags: (folder) => ['--backend-option', `command=${program(folder)}`],
+      state: (folder) => readFileSync(join(folder, 'state'), 'utf8'),
+      programs: false,
+    },
+  ],
+};
+
+/** Keeps the last state that it was told, as it came. */
+function program(folder: string): string {
+  const file = join(folder, 'program');
+  const lines = [
+    '#!/bin/sh',
+    'while read -r line; do',
+    '  case $line in',
+    `  *'"type":"hello"'*) echo '{"type":"ready"}' ;;`,
+    `  *) case $line in *10.96.0.10*) printf '%s' "$line" > ${join(folder, 'state')} ;; esac`,
+    '     id=$(printf "%s" "$line" | sed "s/.*\\"id\\":\\([0-9]*\\).*/\\1/")',
+    `     echo "{\\"type\\":\\"done\\",\\"id\\":$id}" ;;`,
+    '  esac',
+    'done',
+    '',
+  ];
+  writeFileSync(file, lines.join('\n'), { mode: 0o755 });
+  return file;
+}
+
+test('every built-in backend is tried here', () => {
+  assert.equal(Object.keys(CASES).sort(), BUILT_IN.map(({ name }) => name).sort());
+});
+
+for (const [backend, cases] of Object.entries(CASES)) {
+  for (const { title, flags, state, programs } of cases) {
+    test(`${title}: serves, follows an edit, starts again on what is there, cleans up`, async () => {
+      const folder = mkdtempSync('/run/packed-');
+      const objects = manifests('10.244.1.5', '10.244.1.7');
+      const words = ['--manifests', objects.file, '--backend', backend, ...flags(folder), '-v=2'];
+      let daemon = startPacked(words);
+      try {
+        await daemon.says(/Ready/);
+        assert.match(state(folder, daemon.log()), '10.244.1.5');
+        objects.write('10.244.1.5', '10.244.1.6');
+        await daemon.says(/sync="partial"/);
+        assert.match(state(folder, daemon.log()), '10.244.1.6');
+        assert.is(await daemon.stop(), 0, daemon.log());
+        if (programs) assert.match(state(folder, ''), '10.244.1.6');
+        daemon = startPacked(words);
+        await daemon.says(/Ready/);
+        if (programs) assert.match(daemon.log(), /family="IPv4" sync="full".* operations=0 /, daemon.log());
+        assert.is(await daemon.stop('SIGINT'), 0, daemon.log());
+      } finally {
+        await daemon.stop('SIGKILL');
+        const { status, stderr } = packed(['cleanup']);
+        assert.is(status, 0, stderr);
+        if (programs) assert.not.match(state(folder, ''), /10\.96\.0\.10|KUBE-SVC/);
+        objects.remove();
+        rmSync(folder, { recursive: true, force: true });
+      }
+    });
+  }
+}
+
+test('plugins lists each with what this machine supports', () => {
+  const { status, stdout, stderr } = packed(['plugins']);
+  assert.is(status, 0, stderr);
+  for (const { name } of BUILT_IN) assert.match(stdout, name);
+  assert.match(stdout, /nftables[^\n]*(\n[^\n]+){0,4}IPv4/);
+});
+
+test.run();
