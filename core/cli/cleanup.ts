@@ -10,7 +10,6 @@ import { containFaults } from '../daemon/process.ts';
 import { systemClock } from '../node/clock.ts';
 import { errorText, type Log } from '../observe/log.ts';
 import { BUILT_IN, type BuiltIn, findBackend, type LoadedBackend, loadBackend } from './backends.ts';
-import { endWhenPrinted } from './end-when-printed.ts';
 import type { Run } from './main.ts';
 import { faultLines } from './report-fault.ts';
 
@@ -36,7 +35,6 @@ async function cleanUpAll(run: Run): Promise<number> {
     return await cleanUpEach(run, await findBackend(settings.backend, settings.pluginDir));
   } finally {
     contained.release();
-    endWhenPrinted();
   }
 }
 

@@ -4,7 +4,7 @@
  */
 const GRACE_MS = 500;
 
-/** With the exit status that is set by then. To be called by commands that have run code of a plugin in a file. */
+/** With the exit status that is set by then. */
 export function endWhenPrinted(): void {
   const timer = setTimeout(() => {
     if (process.stdout.writableLength > 0 || process.stderr.writableLength > 0) endWhenPrinted();

@@ -11,6 +11,7 @@ import { type CheckedSettings, checkSettings, type Settings } from '../config/se
 import { createLog, escapeControls, type Log } from '../observe/log.ts';
 import { PLUGIN_FAULTS } from '../plugin/fault.ts';
 import { backendNames } from './backends.ts';
+import { endWhenPrinted } from './end-when-printed.ts';
 import { helpText } from './help.ts';
 import { faultLines } from './report-fault.ts';
 import { versionText } from './version.ts';
@@ -21,6 +22,8 @@ export interface Terminal {
   readonly stderr: (text: string) => void;
   /** Of Node.js: "24.21.0". */
   readonly nodeVersion: string;
+  /** A command is done, in which code of a plugin may have run: what that left must not keep the process alive. */
+  readonly done?: () => void;
 }
 
 /** What every command gets. */
@@ -90,6 +93,9 @@ export async function main(argv: readonly string[], terminal: Terminal = process
   } catch (error) {
     terminal.stderr(faultLines(error, '', settings.verbosity));
     return hasCode(error, ...USAGE_FAULTS) ? 2 : 1;
+  } finally {
+    // The daemon ends by its own rules.
+    if (line.command !== 'run') terminal.done?.();
   }
 }
 
@@ -127,5 +133,6 @@ function processTerminal(): Terminal {
     stdout: (text) => void process.stdout.write(text),
     stderr: (text) => void process.stderr.write(text),
     nodeVersion: process.versions.node,
+    done: endWhenPrinted,
   };
 }

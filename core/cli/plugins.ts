@@ -17,7 +17,6 @@ import { systemClock } from '../node/clock.ts';
 import { errorText, escapeControls, type Log } from '../observe/log.ts';
 import { findPlugin, listPlugins } from '../plugin/find.ts';
 import { BUILT_IN, backendNames, findBackend, type LoadedBackend, loadBackend } from './backends.ts';
-import { endWhenPrinted } from './end-when-printed.ts';
 import type { Run } from './main.ts';
 import { VERSION } from './version.ts';
 
@@ -50,7 +49,6 @@ export async function plugins(run: Run): Promise<number> {
     return await list(run, all);
   } finally {
     contained.release();
-    endWhenPrinted();
   }
 }
 

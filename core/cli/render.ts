@@ -11,7 +11,6 @@ import { resolveService } from '../model/resolve.ts';
 import { printTable } from '../netlink/nftables/text.ts';
 import { readManifests } from '../source/manifests/read-manifests.ts';
 import { chooseBackend } from './backends.ts';
-import { endWhenPrinted } from './end-when-printed.ts';
 import type { Run } from './main.ts';
 
 export async function render({ settings, terminal, log }: Run): Promise<number> {
@@ -27,7 +26,6 @@ export async function render({ settings, terminal, log }: Run): Promise<number> 
     log.warn('No Node object has the name that --hostname-override gives', { nodeName, there });
   }
   terminal.stdout(plugin.render(changes(objects, settings), options, { nftables: printTable }));
-  endWhenPrinted();
   return 0;
 }
 

@@ -5,10 +5,9 @@
 import type { IPFamily, NodeView, Packet, Protocol, ServicePort } from '../../core/backend.ts';
 import { route, type Verdict } from '../../core/model/oracle.ts';
 import type { Addresses } from '../netns/world-topology.ts';
-import { type EndpointSpec, endpointSlice, type KubernetesObject, service } from './objects.ts';
+import { ENDPOINT_PORT, type EndpointSpec, endpointSlice, type KubernetesObject, service } from './objects.ts';
 
-/** What servers in the world listen on. */
-export const ENDPOINT_PORT = 8080;
+export { ENDPOINT_PORT };
 
 const EXPOSURES = ['clusterIP', 'nodePort', 'externalIP', 'VIP', 'VIP allowed', 'VIP denied'] as const;
 const SITUATIONS = [

@@ -8,7 +8,6 @@ import { parseNode } from '../../core/model/parse-node.ts';
 import { parseService } from '../../core/model/parse-service.ts';
 import { resolveService } from '../../core/model/resolve.ts';
 import { NODE_NAME } from '../netns/world-topology.ts';
-import { settings } from '../unit/model/samples.ts';
 import type { KubernetesObject } from './objects.ts';
 
 export interface ModelState {
@@ -16,7 +15,21 @@ export interface ModelState {
   readonly ports: readonly ServicePort[];
 }
 
-export const DEFAULT_SETTINGS: NodeSettings = settings({ nodeName: NODE_NAME, clusterCIDRs: [], serviceCIDRs: [] });
+/** Those of the program without any flag but the node's name. */
+export const DEFAULT_SETTINGS: NodeSettings = {
+  nodeName: NODE_NAME,
+  bindAddress: '0.0.0.0',
+  detectLocalMode: 'ClusterCIDR',
+  clusterCIDRs: [],
+  podBridgeInterface: '',
+  podInterfaceNamePrefix: '',
+  nodePortAddresses: [],
+  localhostNodePorts: true,
+  masqueradeAll: false,
+  serviceCIDRs: [],
+  tcpBeLiberal: false,
+  allowExternalIPs: true,
+};
 
 export function modelState(
   family: IPFamily,

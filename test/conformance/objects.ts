@@ -1,6 +1,9 @@
 /** Short ways to write Kubernetes objects in tests, as the API has them. */
 import type { IPFamily, Protocol } from '../../core/backend.ts';
-import { NODE_NAME } from '../netns/world-topology.ts';
+import { NODE_NAME, type Pod } from '../netns/world-topology.ts';
+
+/** What servers in the world listen on. */
+export const ENDPOINT_PORT = 8080;
 
 export type KubernetesObject = Readonly<Record<string, unknown>>;
 
@@ -96,4 +99,25 @@ export function nodeObject(ips: readonly string[], name = NODE_NAME): Kubernetes
     metadata: { name },
     status: { addresses: ips.map((address) => ({ type: 'InternalIP', address })) },
   };
+}
+
+/** A Service with one unnamed TCP port 80 and these pods behind it, in every family it has. */
+export function serviceOf(
+  spec: Omit<ServiceSpec, 'ports'> & { readonly nodePort?: number },
+  pods: readonly Pod[],
+): KubernetesObject[] {
+  const port = { name: '', protocol: 'TCP' as const, port: 80 };
+  const families = Object.keys(spec.clusterIPs) as IPFamily[];
+  return [
+    service({ ...spec, ports: [{ ...port, nodePort: spec.nodePort ?? 0 }] }),
+    ...families.map((family) =>
+      endpointSlice({
+        service: spec.name,
+        ...(spec.namespace === undefined ? {} : { namespace: spec.namespace }),
+        family,
+        port: { ...port, port: ENDPOINT_PORT },
+        endpoints: pods.map((pod) => ({ ip: pod.ip[family], nodeName: pod.nodeName })),
+      }),
+    ),
+  ];
 }

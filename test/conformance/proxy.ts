@@ -8,14 +8,13 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import type { IPFamily } from '../../core/backend.ts';
+import { programFromSources } from '../netns/from-sources.ts';
 import type { World } from '../netns/world.ts';
 import { NODE_NAME, SERVICE_CIDR } from '../netns/world-topology.ts';
 import type { KubernetesObject } from './objects.ts';
 import { service } from './objects.ts';
 
-const MAIN = fileURLToPath(new URL('../../core/main.ts', import.meta.url));
 const WAIT_MS = 30_000;
 
 export interface LogLine {
@@ -31,9 +30,14 @@ export interface ProxyOptions {
   /** The first state. */
   readonly objects: readonly KubernetesObject[];
   readonly namespace?: string;
+  /** The command that the program is; its flags follow. */
+  readonly program?: readonly string[];
 }
 
 export interface Proxy {
+  /** That it serves. */
+  readonly families: readonly IPFamily[];
+  readonly running: boolean;
   /** Replace all objects. Resolves when the data plane has them. */
   apply(objects: readonly KubernetesObject[]): Promise<void>;
   /** Replace all objects and wait for nothing; the program need not run. */
@@ -50,7 +54,8 @@ export interface Proxy {
   close(): Promise<void>;
 }
 
-export async function startProxy({ world, flags, objects, namespace = NODE_NAME }: ProxyOptions): Promise<Proxy> {
+export async function startProxy(options: ProxyOptions): Promise<Proxy> {
+  const { world, flags, objects, namespace = NODE_NAME, program = programFromSources() } = options;
   const folder = mkdtempSync(join(tmpdir(), 'kube-proxy-test-'));
   const lines: LogLine[] = [];
   const watchers = new Set<() => void>();
@@ -111,7 +116,7 @@ export async function startProxy({ world, flags, objects, namespace = NODE_NAME 
     const from = lines.length;
     const command = ['--manifests', folder, '--hostname-override', NODE_NAME, '--logging-format', 'json'];
     const quick = ['--iptables-min-sync-period', '10ms'];
-    const started = world.spawn(namespace, process.execPath, [MAIN, ...command, ...quick, ...flags], {
+    const started = world.spawn(namespace, program[0]!, [...program.slice(1), ...command, ...quick, ...flags], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     child = started;
@@ -137,6 +142,12 @@ export async function startProxy({ world, flags, objects, namespace = NODE_NAME 
   write(objects);
   await start();
   return {
+    get families() {
+      return families;
+    },
+    get running() {
+      return child !== undefined && child.exitCode === null && child.signalCode === null;
+    },
     lines,
     write,
     waitFor,

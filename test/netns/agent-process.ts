@@ -1,10 +1,8 @@
 /** The test's end of an agent: starts the program in its namespace and matches replies to calls. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import type { Call, CommandName, Commands, Reply } from './agent-protocol.ts';
-
-const PROGRAM = fileURLToPath(new URL('./agent.ts', import.meta.url));
+import { agentFromSources } from './from-sources.ts';
 
 export interface Agent {
   /** Rejects with what the agent reports, or when it ends before it answered. */
@@ -18,9 +16,12 @@ interface Waiting {
   reject(error: Error): void;
 }
 
-/** `prefix`: the command that runs another one inside the namespace. Calls may be made at once. */
-export function startAgent(name: string, prefix: readonly string[]): Agent {
-  const [command, ...args] = [...prefix, process.execPath, PROGRAM];
+/**
+ * `prefix`: the command that runs another one inside the namespace; `program`: the one that is an agent. Calls may be
+ * made at once.
+ */
+export function startAgent(name: string, prefix: readonly string[], program = agentFromSources()): Agent {
+  const [command, ...args] = [...prefix, ...program];
   // Of its own session: Ctrl-C is for the test, which then ends its agents.
   const child = spawn(command!, args, { stdio: ['pipe', 'pipe', 'inherit'], detached: true });
   const waiting = new Map<number, Waiting>();

@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import ipaddr from 'ipaddr.js';
-import koffi from 'koffi';
+import { loadKoffi } from '../../core/netlink/load-koffi.ts';
 import { type Answer, hostPort, type Outcome, outcomeOfError, type Request } from './agent-protocol.ts';
 import { decodeSctp, encodeSctp, type SctpPacket } from './agent-sctp-packet.ts';
 
@@ -144,7 +144,7 @@ function openRaw(ip: string): RawSocket {
     receive() {
       fromLength.writeUInt32LE(SOCKADDR_BYTES);
       const length = c.recvfrom(fd, buffer, buffer.length, 0, from, fromLength);
-      if (length < 0 && koffi.errno() === constants.errno.EAGAIN) return undefined;
+      if (length < 0 && libc().errno() === constants.errno.EAGAIN) return undefined;
       check('recvfrom', length);
       // IPv4 raw sockets deliver the IP header too, its length in 4-byte words in the low half of the first byte.
       const header = inet6 ? 0 : (buffer[0]! & 0x0f) * 4;
@@ -183,16 +183,54 @@ async function readable(fds: readonly number[], milliseconds: number): Promise<r
   return fds.filter((_, index) => polled.readInt16LE(8 * index + 6) !== 0);
 }
 
-let loaded: ReturnType<typeof loadLibc> | undefined;
+/** The calls that Node lacks; each returns -1 on failure, and `errno` then tells why. */
+interface Sockets {
+  errno(): number;
+  socket(domain: number, type: number, protocol: number): number;
+  bind(descriptor: number, address: Uint8Array, length: number): number;
+  connect(descriptor: number, address: Uint8Array, length: number): number;
+  send(descriptor: number, data: Uint8Array, size: number, flags: number): number;
+  sendto(
+    descriptor: number,
+    data: Uint8Array,
+    size: number,
+    flags: number,
+    address: Uint8Array,
+    length: number,
+  ): number;
+  recvfrom(
+    descriptor: number,
+    data: Uint8Array,
+    size: number,
+    flags: number,
+    address: Uint8Array,
+    length: Uint8Array,
+  ): number;
+  /** `async` calls it in another thread. */
+  readonly poll: ((polled: Uint8Array, count: number, milliseconds: number) => number) & {
+    async(
+      polled: Uint8Array,
+      count: number,
+      milliseconds: number,
+      done: (error: Error | null, result: number) => void,
+    ): void;
+  };
+  close(descriptor: number): number;
+}
 
-function libc() {
+let loaded: Sockets | undefined;
+
+function libc(): Sockets {
   loaded ??= loadLibc();
   return loaded;
 }
 
-function loadLibc() {
-  const library = koffi.load('libc.so.6');
+function loadLibc(): Sockets {
+  const koffi = loadKoffi();
+  // null: what the running program has loaded already, its libc among it.
+  const library = koffi.load(null);
   return {
+    errno: koffi.errno,
     socket: library.func('int socket(int domain, int type, int protocol)'),
     bind: library.func('int bind(int fd, const void *address, uint32_t length)'),
     connect: library.func('int connect(int fd, const void *address, uint32_t length)'),
@@ -208,7 +246,7 @@ function loadLibc() {
 
 function check(call: string, result: number): number {
   if (result >= 0) return result;
-  const errno = koffi.errno();
+  const errno = libc().errno();
   const code = Object.entries(constants.errno).find(([, value]) => value === errno)?.[0] ?? String(errno);
   throw Object.assign(new Error(`${call} on a raw SCTP socket failed: ${code}`), { code });
 }

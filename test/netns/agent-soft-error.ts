@@ -6,13 +6,15 @@
  */
 import type { Socket } from 'node:net';
 import { constants } from 'node:os';
-import koffi from 'koffi';
+import { loadKoffi } from '../../core/netlink/load-koffi.ts';
 
 const SOL_SOCKET = 1;
 const SO_ERROR = 4;
 const LOOK_EVERY_MS = 25;
 
-let getsockopt: ReturnType<ReturnType<typeof koffi.load>['func']> | undefined;
+type Getsockopt = (fd: number, level: number, option: number, value: Uint8Array, length: Uint8Array) => number;
+
+let getsockopt: Getsockopt | undefined;
 
 /** Until the socket is connected or closed, tell of the error that the kernel keeps to itself. */
 export function watchSoftError(socket: Socket, tell: (error: NodeJS.ErrnoException) => void): void {
@@ -29,9 +31,10 @@ export function watchSoftError(socket: Socket, tell: (error: NodeJS.ErrnoExcepti
 function pendingError(socket: Socket): string | undefined {
   const { fd = -1 } = (socket as unknown as { readonly _handle?: { readonly fd?: number } })._handle ?? {};
   if (fd < 0) return undefined;
-  getsockopt ??= koffi
-    .load('libc.so.6')
-    .func('int getsockopt(int fd, int level, int option, void *value, void *length)');
+  // null: what the running program has loaded already, its libc among it.
+  getsockopt ??= loadKoffi()
+    .load(null)
+    .func<Getsockopt>('int getsockopt(int fd, int level, int option, void *value, void *length)');
   const value = Buffer.alloc(4);
   const length = Buffer.from(Uint32Array.of(value.length).buffer);
   if (getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length) !== 0) return undefined;

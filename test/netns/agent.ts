@@ -101,10 +101,13 @@ async function answer<K extends CommandName>({ sequence, command, input }: Call<
   }
 }
 
-const lines = createInterface({ input: process.stdin });
-lines.on('line', async (line) => {
-  const reply = await answer(JSON.parse(line) as Call);
-  process.stdout.write(`${JSON.stringify(reply)}\n`);
-});
-lines.on('close', () => process.exit());
-process.stdout.on('error', () => process.exit(1));
+/** Until its stdin ends, and with it the process. */
+export function runAgent(): void {
+  const lines = createInterface({ input: process.stdin });
+  lines.on('line', async (line) => {
+    const reply = await answer(JSON.parse(line) as Call);
+    process.stdout.write(`${JSON.stringify(reply)}\n`);
+  });
+  lines.on('close', () => process.exit());
+  process.stdout.on('error', () => process.exit(1));
+}

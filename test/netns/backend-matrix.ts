@@ -7,16 +7,16 @@ import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { IPFamily, Protocol } from '../../core/backend.ts';
 import type { NodeSettings } from '../../core/model/node-settings.ts';
+import { askAll, drawObjects } from '../conformance/ask.ts';
 import { judge } from '../conformance/judge.ts';
-import { ENDPOINT_PORT, matrixObjects, type Probe, probes, roundTrips } from '../conformance/matrix.ts';
+import { ENDPOINT_PORT, probes, roundTrips } from '../conformance/matrix.ts';
 import { DEFAULT_SETTINGS, modelState, settingsFlags } from '../conformance/model-state.ts';
-import { type KubernetesObject, nodeObject } from '../conformance/objects.ts';
+import { nodeObject } from '../conformance/objects.ts';
 import { startProxy } from '../conformance/proxy.ts';
-import type { Outcome } from './agent-protocol.ts';
 import { sctpProblem } from './agent-sctp.ts';
 import type { DataPlane } from './backend-scene.ts';
 import { nodeAddresses } from './node-addresses.ts';
-import { createWorld, type World } from './world.ts';
+import { createWorld } from './world.ts';
 import { CLUSTER_CIDR } from './world-topology.ts';
 
 interface Configuration {
@@ -88,7 +88,8 @@ export function matrixTest(test: Test, { plane, configuration, seed, changed = f
       await world.servePods({ port: ENDPOINT_PORT, protocols: PROTOCOLS });
       const addresses = await nodeAddresses(world);
       const node = nodeIPs.length === 0 ? [] : [nodeObject(nodeIPs)];
-      const draw = (family: IPFamily, from: number) => drawObjects(world, family, from);
+      const draw = (family: IPFamily, from: number) =>
+        drawObjects(world, family, from, { services: SERVICES, protocols: PROTOCOLS });
       const states = FAMILIES.map((family) => {
         const objects = draw(family, seed);
         return { family, objects, state: modelState(family, [...node, ...objects], settings, addresses) };
@@ -124,33 +125,4 @@ export function matrixTest(test: Test, { plane, configuration, seed, changed = f
       await world.close();
     }
   });
-}
-
-/** Both families use the same names: they are two draws, not one dual-stack cluster. */
-function drawObjects(world: World, family: IPFamily, seed: number): KubernetesObject[] {
-  const objects = matrixObjects({ family, addresses: world, protocols: PROTOCOLS, seed, services: SERVICES });
-  return objects.map((object) => {
-    const metadata = { ...(object.metadata as Record<string, unknown>), namespace: family.toLowerCase() };
-    return { ...object, metadata };
-  });
-}
-
-/** Each question from where it is asked, in parallel; outcomes in the order of the questions. */
-async function askAll(world: World, questions: readonly Probe[]): Promise<(Outcome | undefined)[]> {
-  const outcomes: (Outcome | undefined)[] = new Array(questions.length).fill(undefined);
-  const byNamespace = Map.groupBy(questions.keys(), (index) => questions[index]!.namespace);
-  await Promise.all(
-    [...byNamespace].map(async ([namespace, indexes]) => {
-      const requests = indexes.map((index) => {
-        const { packet, verdict } = questions[index]!;
-        const { protocol, sourceIP, destinationIP, destinationPort } = packet;
-        // Patient where an answer must come, so that a busy machine fails no test; silence is known sooner.
-        const timeoutMs = verdict.action === 'endpoints' ? 3000 : 400;
-        return { protocol, sourceIP, destinationIP, destinationPort, timeoutMs };
-      });
-      const answers = await world.requests(namespace, requests);
-      for (const [at, index] of indexes.entries()) outcomes[index] = answers[at];
-    }),
-  );
-  return outcomes;
 }

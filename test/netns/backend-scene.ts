@@ -5,12 +5,15 @@
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { IPFamily } from '../../core/backend.ts';
+import { answerer } from '../conformance/ask.ts';
 import { ENDPOINT_PORT } from '../conformance/matrix.ts';
-import { endpointSlice, type KubernetesObject, type ServiceSpec, service } from '../conformance/objects.ts';
+import type { KubernetesObject } from '../conformance/objects.ts';
 import { type Proxy, startProxy } from '../conformance/proxy.ts';
-import type { Outcome } from './agent-protocol.ts';
 import { createWorld, type World } from './world.ts';
-import { CLUSTER_CIDR, type Pod, type WorldOptions } from './world-topology.ts';
+import { CLUSTER_CIDR, type WorldOptions } from './world-topology.ts';
+
+export { answerer } from '../conformance/ask.ts';
+export { serviceOf } from '../conformance/objects.ts';
 
 /** A backend in one of its ways to work. */
 export interface DataPlane {
@@ -72,32 +75,6 @@ export async function play(options: SceneOptions, act: (scene: Scene) => Promise
   } finally {
     await world.close();
   }
-}
-
-/** A Service with one unnamed TCP port 80 and these pods behind it, in every family it has. */
-export function serviceOf(
-  spec: Omit<ServiceSpec, 'ports'> & { readonly nodePort?: number },
-  pods: readonly Pod[],
-): KubernetesObject[] {
-  const port = { name: '', protocol: 'TCP' as const, port: 80 };
-  const families = Object.keys(spec.clusterIPs) as IPFamily[];
-  return [
-    service({ ...spec, ports: [{ ...port, nodePort: spec.nodePort ?? 0 }] }),
-    ...families.map((family) =>
-      endpointSlice({
-        service: spec.name,
-        ...(spec.namespace === undefined ? {} : { namespace: spec.namespace }),
-        family,
-        port: { ...port, port: ENDPOINT_PORT },
-        endpoints: pods.map((pod) => ({ ip: pod.ip[family], nodeName: pod.nodeName })),
-      }),
-    ),
-  ];
-}
-
-/** Who answered, or how the request ended. */
-export function answerer(outcome: Outcome): string {
-  return outcome.outcome === 'answered' ? outcome.server : outcome.outcome;
 }
 
 /** Who answers one TCP connection. */

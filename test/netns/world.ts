@@ -11,7 +11,7 @@
  */
 import type { ChildProcess, SpawnOptions } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { insideIsolation } from '../../build/isolate.ts';
+import { insidePrivateNetwork } from '../conformance/private-network.ts';
 import { type Agent, startAgent } from './agent-process.ts';
 import type { Flood, FloodReport, Outcome, Request, Serve, Transport } from './agent-protocol.ts';
 import { type ExecOutput, endProcess, exec, execPrefix, spawnIn, type WorldExecOptions } from './world-commands.ts';
@@ -55,8 +55,9 @@ export interface World extends Addresses {
   close(): Promise<void>;
 }
 
-export async function createWorld(options: WorldOptions = {}): Promise<World> {
-  if (!insideIsolation()) {
+/** `agentProgram`: the command of the program that agents are, where it is another than that of the sources. */
+export async function createWorld(options: WorldOptions = {}, agentProgram?: readonly string[]): Promise<World> {
+  if (!insidePrivateNetwork()) {
     throw new Error(
       'a world is built only inside private namespaces: await enterIsolation() of build/isolate.ts first',
     );
@@ -76,7 +77,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   };
   /** Started when first needed: a test that asks only from one place pays for one process. */
   const agent = (namespace: string): Agent => {
-    const running = agents.get(known(namespace)) ?? startAgent(namespace, execPrefix(namespace));
+    const running = agents.get(known(namespace)) ?? startAgent(namespace, execPrefix(namespace), agentProgram);
     agents.set(namespace, running);
     return running;
   };
