@@ -120,7 +120,7 @@ async function writeConfig({ settings, terminal }: Run): Promise<number> {
 }
 
 /** What was given is wrong, though only the backend or the source could tell; nothing was changed. */
-const USAGE_FAULTS: readonly string[] = ['KP_BACKEND_OPTION', 'KP_MANIFEST', ...PLUGIN_FAULTS];
+const USAGE_FAULTS: readonly string[] = ['KP_USAGE', 'KP_BACKEND_OPTION', 'KP_MANIFEST', ...PLUGIN_FAULTS];
 
 function hasCode(error: unknown, ...codes: readonly string[]): error is Error {
   return error instanceof Error && 'code' in error && codes.some((code) => code === error.code);

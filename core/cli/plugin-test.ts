@@ -21,6 +21,7 @@ export async function pluginTest({ settings, line, log, terminal }: Run): Promis
       return { plugin, options, file: path, version: builtIn ? VERSION : (plugin.version ?? '') };
     },
     file: isBuiltIn(name) ? '' : name,
+    also: [settings.configFile, settings.pluginDir],
     makeHost: createHost,
     program: ownProgram(),
     agent: [...ownProgram(), AGENT_WORD],

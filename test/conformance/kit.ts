@@ -41,6 +41,8 @@ export interface KitOptions {
   }>;
   /** The plugin's file, or a path that leads to it; "" for none. */
   readonly file: string;
+  /** What else is read to load it: a configuration file, a folder of plugins; "" = none. */
+  readonly also: readonly string[];
   readonly makeHost: MakeHost;
   /** The command that this program is; words for it follow. */
   readonly program: readonly string[];
@@ -71,6 +73,7 @@ export async function testBackend(options: KitOptions): Promise<number> {
   return network.run({
     program: [...options.program, ...options.words],
     file: options.file,
+    also: options.also,
     onSilence: (trying, seconds) => options.print(silenceText(options, trying, seconds)),
   });
 }

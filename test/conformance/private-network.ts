@@ -60,6 +60,8 @@ export interface PrivateRun {
   readonly program: readonly string[];
   /** The plugin's file, which must be seen inside; "" = none. */
   readonly file: string;
+  /** Further files and folders that are read inside; "" = none. */
+  readonly also?: readonly string[];
   /** It kept silent for too long while it tried this, and was ended. */
   readonly onSilence: (trying: string, seconds: number) => void;
   /** How long is too long. Default: a minute, since no behaviour keeps the event loop for so long on any machine. */
@@ -98,11 +100,12 @@ export function privateNetwork(): PrivateNetwork {
 async function runInside(
   prefix: readonly string[],
   environment: NodeJS.ProcessEnv,
-  { program, file, onSilence, silenceMs = SILENCE_MS }: PrivateRun,
+  { program, file, also = [], onSilence, silenceMs = SILENCE_MS }: PrivateRun,
 ): Promise<number> {
-  for (const needed of [program[0]!, file]) {
+  for (const needed of [program[0]!, file, ...also]) {
     if (needed === '' || !existsSync(needed) || !realpathSync(needed).startsWith('/run/')) continue;
-    throw new Error(`${needed} lies below /run, which is another one in a private namespace; move it elsewhere`);
+    const what = `${needed} lies below /run, which is another one in a private namespace; move it elsewhere`;
+    throw Object.assign(new Error(what), { code: 'KP_USAGE' });
   }
   const [command, ...args] = [...prefix, 'sh', '-c', PREPARE, file || '/', ...program];
   const child = spawn(command!, args, {

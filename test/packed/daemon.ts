@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { manifest, NO_SERVERS } from '../unit/cli/program.ts';
 import { EXECUTABLE } from './executable.ts';
 
 const LIMIT_MS = 30_000;
@@ -15,9 +16,6 @@ export interface Running {
   /** The exit status, or the signal's name. */
   stop(signal?: NodeJS.Signals): Promise<number | string>;
 }
-
-/** Servers that another daemon of this machine may have. */
-const NO_SERVERS = ['--healthz-bind-address=0', '--metrics-bind-address=0'];
 
 /** `before`: what starts it, for example chroot. */
 export function startPacked(flags: readonly string[], before: readonly string[] = [], program = EXECUTABLE): Running {
@@ -79,21 +77,7 @@ export function manifests(...endpoints: readonly string[]): Manifests {
   const folder = mkdtempSync('/tmp/packed-');
   const file = join(folder, 'state.json');
   const write = (...addresses: readonly string[]): void => {
-    const service = {
-      kind: 'Service',
-      apiVersion: 'v1',
-      metadata: { name: 'web', namespace: 'default' },
-      spec: { clusterIP: '10.96.0.10', clusterIPs: ['10.96.0.10'], ipFamilies: ['IPv4'], ports: [{ port: 80 }] },
-    };
-    const slice = {
-      kind: 'EndpointSlice',
-      apiVersion: 'discovery.k8s.io/v1',
-      metadata: { name: 'web-1', namespace: 'default', labels: { 'kubernetes.io/service-name': 'web' } },
-      addressType: 'IPv4',
-      ports: [{ name: '', port: 8080 }],
-      endpoints: addresses.map((address) => ({ addresses: [address] })),
-    };
-    writeFileSync(`${file}.next`, JSON.stringify({ kind: 'List', apiVersion: 'v1', items: [service, slice] }));
+    writeFileSync(`${file}.next`, manifest(...addresses));
     renameSync(`${file}.next`, file);
   };
   write(...endpoints);

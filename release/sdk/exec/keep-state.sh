@@ -2,7 +2,7 @@
 # Keeps FOLDER/IPv4.json and FOLDER/IPv6.json equal to the desired state of this node. For some hundred Services: a
 # shell reads its input byte by byte. Run it with --backend exec --backend-option command=/opt/keep-state.sh
 # --backend-option 'args=["/run/desired"]', or by hand: kube-proxy render --backend exec … | ./keep-state.sh /tmp/desired
-folder=$1
+folder=${1:?give the folder as the first argument}
 mkdir -p "$folder" || exit 1
 while IFS= read -r line; do
   rest=${line#*'"id":'} # the fields come in a fixed order

@@ -19,6 +19,7 @@ for line in sys.stdin:  # ends when kube-proxy goes; the table stays
                 endpoints = [at(e["ip"], e["port"]) for e in p[p["internalPolicy"].lower()]]
                 print(at(p["clusterIP"], p["port"]) + "/" + p["protocol"], *endpoints, file=new)
         os.rename(file + ".new", file)  # whoever reads sees the old table or the new one
+        change or os.remove(file)
         answer(type="done", id=message["id"])
     except Exception as fault:
         answer(type="error", id=message.get("id"), message=f"{type(fault).__name__}: {fault}")

@@ -117,8 +117,7 @@ else {
       await backend.sync(partial([], [ipv4!.key]));
       assert.is(readFileSync(file, 'utf8'), '[fd00:10::1]:80/TCP\n');
       await backend.cleanup();
-      assert.is(readFileSync(file, 'utf8'), '');
-      assert.not.ok(existsSync(`${file}.new`));
+      assert.not.ok(existsSync(file) || existsSync(`${file}.new`));
     });
     const nowhere = { command: installed('services.py'), options: { file: join(folder, 'no', 'such', 'folder') } };
     await withBackend(nowhere, async (backend) => {

@@ -114,7 +114,7 @@ socket('says what to install when koffi is not there, and needs it only when ope
       import { openNetlink } from ${JSON.stringify(join(elsewhere, 'socket.ts'))};
       try { openNetlink({ protocol: 0 }); } catch (error) { console.log(error.code, error.message); }`;
     const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
-    assert.match(stdout, /^KP_NETLINK_UNAVAILABLE netlink open: koffi cannot be loaded on linux-.*: install /, stderr);
+    assert.match(stdout, /^KP_NETLINK_LIBRARY netlink open: koffi cannot be loaded on linux-.*: install /, stderr);
   } finally {
     rmSync(elsewhere, { recursive: true });
   }
