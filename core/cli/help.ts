@@ -25,7 +25,10 @@ const RUN: Topic = {
   ),
   examples: [
     ['kube-proxy --config /var/lib/kube-proxy/config.conf', 'serve a cluster, by the ConfigMap that kubeadm makes'],
-    ['kube-proxy --manifests /etc/services --cluster-cidr 10.244.0.0/16', 'serve what a folder of manifests says'],
+    [
+      'kube-proxy --manifests /etc/kube-proxy/manifests --cluster-cidr 10.244.0.0/16',
+      'serve what a folder of manifests says',
+    ],
     ['kube-proxy --manifests web.yaml --backend dry-run', 'change nothing, say what would be served'],
     ['kube-proxy render --manifests web.yaml --family IPv4 | less', 'read the rules, on any machine, as any user'],
   ],
@@ -51,7 +54,7 @@ export const TOPICS: Readonly<Record<Command, Topic>> = {
     about:
       'Removes everything that any built-in backend ever made on this host, and nothing else. Rules outlive ' +
       'kube-proxy on purpose; this is the way to be rid of them. What a backend of others made it removes when --backend ' +
-      'names that one, with its options. Status 1 if anything could not be removed.',
+      'names that one (exec, a plugin), with its options. Status 1 if anything could not be removed.',
     groups: ['backend', 'log'],
     examples: [
       ['kube-proxy cleanup', 'after the last kube-proxy of this node has ended'],
@@ -63,7 +66,8 @@ export const TOPICS: Readonly<Record<Command, Topic>> = {
     usage: 'kube-proxy plugins [--plugin-dir DIR] [--backend FILE]',
     about:
       'Lists the built-in backends, those of --plugin-dir and the one that --backend names, each with what it supports ' +
-      'on this very node, found by trying, and why not. Changes nothing; most backends can be tried as root only.',
+      'on this very node, found by trying, and why not. Changes nothing (iptables itself makes an empty table when it is ' +
+      'tried); most backends can be tried as root only.',
     groups: ['plugins', 'backend', 'log'],
     examples: [['kube-proxy plugins', 'what --backend could be on this node']],
   },
@@ -76,7 +80,7 @@ export const TOPICS: Readonly<Record<Command, Topic>> = {
     ],
   },
   'plugin test': {
-    usage: 'kube-proxy plugin test FILE',
+    usage: 'kube-proxy plugin test FILE|NAME',
     about:
       'Runs the conformance kit on a backend, built in or in a file, and reports which behaviours of the contract hold, ' +
       'which do not, and what could not be tried here. Status 1 if one does not hold.',

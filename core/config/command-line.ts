@@ -136,7 +136,7 @@ function commandOf(
   else if (first) command = first;
   if (command === 'help') {
     const about = takeCommand(words);
-    if (typeof about === 'object') complain(`no help on "${about.unknown}"; there are ${COMMANDS.join(', ')}`);
+    if (typeof about === 'object') complain(`no help on "${about.unknown}"; ${meant(about.unknown)}`);
     else if (about) topic = about;
   }
   const wanted = OPERANDS[command];
@@ -171,6 +171,11 @@ function takeCommand(words: string[]): Exclude<Command, 'run'> | { readonly unkn
 }
 
 function meant(unknown: string): string {
+  const longer = COMMANDS.filter((command) => command.startsWith(`${unknown} `));
+  if (longer.length > 0) {
+    const whole = longer.map((command) => `kube-proxy ${command} ${OPERANDS[command] ?? ''}`.trimEnd());
+    return `it needs a word more: ${whole.join(', ')}`;
+  }
   const near = nearest(unknown, COMMANDS);
   const isBoolean = unknown === 'true' || unknown === 'false';
   return (

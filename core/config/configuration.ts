@@ -151,7 +151,6 @@ export type Mode = (typeof MODES)[number];
 
 /** What `detectLocalMode` may say; "" is the first. */
 export const LOCAL_MODES = ['ClusterCIDR', 'NodeCIDR', 'BridgeInterface', 'InterfaceNamePrefix'] as const;
-export type LocalMode = (typeof LOCAL_MODES)[number];
 
 /** The value of healthzBindAddress and metricsBindAddress with which there is no such server. */
 export const NO_SERVER = '0';

@@ -55,8 +55,8 @@ export const FLAGS = {
     'pluginTest',
     oneOf('WHEN', ['auto', 'no', 'only']),
     'auto',
-    'Whether connections are made through a kernel that the backend programs: where that is possible (auto), not at ' +
-      'all, or nothing else.',
+    'Whether connections are made through a kernel that the backend programs: auto, where that is possible; no; or ' +
+      'only that.',
     { only: 'plugin test' },
   ),
 

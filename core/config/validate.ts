@@ -91,7 +91,8 @@ function checkDataPlane(
     complain('mode', `there is no mode "${mode}"; ${remedy}`);
   } else if (backend === '' && !backends.includes(mode)) {
     const field = isGiven('backend') ? 'backend' : 'mode';
-    complain(field, `${mode} is not part of this kube-proxy; available: ${available.join(', ')}`);
+    const others = field === 'backend' ? backends : available;
+    complain(field, `${mode} is not part of this kube-proxy; available: ${others.join(', ')}`);
   }
 
   const { iptables, nftables, ipvs } = configuration;

@@ -1,15 +1,8 @@
 /**
- * Which IP families this host has, and whether they fit what is configured. Most misfits are only told: they have
+ * Whether the IP families of this host fit what is configured. Most misfits are only told: they have
  * never kept a kube-proxy from starting, so that clusters live with them. The few that always did still do.
  */
-import { existsSync } from 'node:fs';
-import type { IPFamily, Sysctl } from '../backend.ts';
-
-/** Linux without IPv4 does not exist; IPv6 may be missing from the kernel or be switched off. */
-export function hostFamilies(sysctl: Sysctl, exists: (path: string) => boolean = existsSync): readonly IPFamily[] {
-  const off = sysctl.read('net/ipv6/conf/all/disable_ipv6') === '1';
-  return exists('/proc/net/if_inet6') && !off ? ['IPv4', 'IPv6'] : ['IPv4'];
-}
+import type { IPFamily } from '../backend.ts';
 
 /** Addresses and CIDRs are canonical. */
 export interface FamilyFacts {

@@ -85,7 +85,10 @@ export function judgeHealth(facts: HealthFacts): Health {
 }
 
 export function healthz(health: Health): Verdict {
-  return verdict(health, health.healthy && health.nodeEligible, { nodeEligible: health.nodeEligible });
+  const { healthy, nodeEligible, reason } = health;
+  const away = nodeEligible ? [] : ['this Node is not known yet, or is about to be deleted'];
+  const why = [...(reason === '' ? [] : [reason]), ...away].join('; ');
+  return verdict({ ...health, reason: why }, healthy && nodeEligible, { nodeEligible });
 }
 
 export function livez(health: Health): Verdict {

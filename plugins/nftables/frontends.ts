@@ -9,7 +9,6 @@ import {
   AFFINITY,
   DROP,
   GUARDED,
-  HANDLE_BITS,
   LOCAL,
   MAX_ENDPOINTS,
   POLICY_LOCAL,
@@ -181,10 +180,6 @@ export function affinityElements({ port, affinity, cluster, local }: ServiceReco
   };
   writeList('affinity-endpoints', cluster);
   writeList('local-affinity-endpoints', local);
-}
-
-export function affinityNumber(id: number): number {
-  return id >>> HANDLE_BITS;
 }
 
 function count(list: readonly Slot[]): number {

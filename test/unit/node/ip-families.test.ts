@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type FamilyFacts, familyChecks, hostFamilies } from '../../../core/node/ip-families.ts';
+import { type FamilyFacts, familyChecks } from '../../../core/node/ip-families.ts';
 
 const test = suite('IP families');
 
@@ -13,14 +13,6 @@ const FACTS: FamilyFacts = {
   served: ['IPv4', 'IPv6'],
   nodePortAddresses: ['primary'],
 };
-
-test('a host has IPv6 if the kernel has it and nobody switched it off', () => {
-  const families = (exists: boolean, disabled: string | undefined) =>
-    hostFamilies({ read: () => disabled, ensure() {} }, (path) => exists && path === '/proc/net/if_inet6');
-  assert.equal(families(true, '0'), ['IPv4', 'IPv6']);
-  assert.equal(families(true, '1'), ['IPv4']);
-  assert.equal(families(false, undefined), ['IPv4']);
-});
 
 test('what fits is neither fatal nor worth a note', () => {
   assert.equal(familyChecks(FACTS), { notes: [] });

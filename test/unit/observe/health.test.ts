@@ -116,7 +116,8 @@ bodies('/healthz on 503 says when any family was last updated, and healthy does 
     healthz(judgeHealth(facts({ nodeEligible: false }))).body,
     '{"lastUpdated":"2025-11-23T07:10:48.123Z","currentTime":"2025-11-23T07:10:53.123Z","nodeEligible":false,' +
       '"healthy":true,"status":{"IPv4":{"lastUpdated":"2025-11-23T07:10:43.123Z","healthy":true},' +
-      '"IPv6":{"lastUpdated":"2025-11-23T07:10:48.123Z","healthy":true}}}',
+      '"IPv6":{"lastUpdated":"2025-11-23T07:10:48.123Z","healthy":true}},' +
+      '"reason":"this Node is not known yet, or is about to be deleted"}',
   );
 });
 
