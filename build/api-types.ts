@@ -1,7 +1,8 @@
 /**
- * `npm run sdk`: the contract of core/backend.ts and core/nftables.ts as one file of types, which plugin authors copy.
+ * `npm run sdk`: the contract of core/backend.ts, core/nftables.ts and core/ipvs.ts as one file of types, which plugin
+ * authors copy.
  *
- *   core/backend.ts + core/nftables.ts ──▶ release/sdk/kube-proxy.d.ts
+ *   core/backend.ts + core/nftables.ts + core/ipvs.ts ──▶ release/sdk/kube-proxy.d.ts
  *                     (their text, word for word, without the imports between them and without values)
  *
  * The committed file is also the record of what plugins rely on: it is not replaced by one that would break them while
@@ -23,24 +24,28 @@ export interface ContractSources {
   readonly backend: string;
   /** Text of core/nftables.ts. */
   readonly nftables: string;
+  /** Text of core/ipvs.ts. */
+  readonly ipvs: string;
 }
 
 export function contractSources(): ContractSources {
   const text = (name: string): string => readFileSync(join(ROOT, 'core', name), 'utf8');
-  return { backend: text('backend.ts'), nftables: text('nftables.ts') };
+  return { backend: text('backend.ts'), nftables: text('nftables.ts'), ipvs: text('ipvs.ts') };
 }
 
 /** The types as one text. Throws if the sources hold something that is no type. */
-export function apiTypes({ backend, nftables }: ContractSources): string {
+export function apiTypes({ backend, nftables, ipvs }: ContractSources): string {
   const version = apiVersion(backend);
-  const types = `${HEAD}\n${ownText(backend)}\n${ownText(nftables)}`
+  const types = `${HEAD}\n${ownText(backend)}\n${ownText(nftables)}\n${ownText(ipvs)}`
     .replace(/^export const BACKEND_API_VERSION = \d+;$/m, `export type ApiVersion = ${version};`)
     .replaceAll('typeof BACKEND_API_VERSION', 'ApiVersion');
   const alien = types
     .split('\n')
     .find((line) => /^(import|export (?!interface |type \w+)|const|let|function)\b/.test(line));
   if (alien !== undefined) {
-    throw new Error(`core/backend.ts and core/nftables.ts may hold types alone; "${alien}" is something else`);
+    throw new Error(
+      `core/backend.ts, core/nftables.ts and core/ipvs.ts may hold types alone; "${alien}" is something else`,
+    );
   }
   return types;
 }
@@ -52,11 +57,11 @@ export function apiVersion(text: string): number {
   return Number(version);
 }
 
-/** Without what joins the two files. */
+/** Without what joins the files. */
 function ownText(source: string): string {
   return source
-    .replaceAll(/^import type \{[^}]*\} from '\.\/nftables\.ts';\n\n?/gm, '\n')
-    .replaceAll(/^export type \* from '\.\/nftables\.ts';\n\n?/gm, '');
+    .replaceAll(/^import type \{[^}]*\} from '\.\/(?:nftables|ipvs)\.ts';\n\n?/gm, '\n')
+    .replaceAll(/^export type \* from '\.\/(?:nftables|ipvs)\.ts';\n\n?/gm, '');
 }
 
 /** Returns what to tell. Throws if the new text breaks plugins of the version that it states. */

@@ -1,7 +1,7 @@
 /**
  * `npm run build [-- x64 arm64]`: dist/kube-proxy-linux-ARCH for this machine's architecture, or for those named (all:
  * both), with the list of what is in it, and what installs it on a node: install.sh, the systemd unit with examples of
- * its files, the man page, and the checksums of all of that.
+ * its files, the man page, the licences, and the checksums of all of that.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -20,6 +20,7 @@ import { basename, join } from 'node:path';
 import { bundle, ROOT } from './bundle.ts';
 import { ARCHITECTURES, makeExecutable } from './executable.ts';
 import { manPage } from './man-page.ts';
+import { thirdPartyNotices } from './notices.ts';
 import { billOfMaterials } from './sbom.ts';
 
 const DIST = join(ROOT, 'dist');
@@ -40,22 +41,27 @@ async function main(words: readonly string[]): Promise<number> {
   try {
     const from = commit();
     const bundled = await bundle({ folder, commit: from });
+    const { packages } = bundled;
+    // A licence that is missing ends the build before anything is made.
+    const notices = thirdPartyNotices(ROOT, packages);
     for (const architecture of architectures) {
       const name = `kube-proxy-linux-${architecture}`;
       const made = join(folder, name);
       await makeExecutable({ bundle: bundled, architecture, output: made, folder });
-      const { packages } = bundled;
       const digest = sha256(made);
       const sbom = billOfMaterials({ architecture, commit: from, packages, versions: process.versions, digest });
       writeFileSync(join(folder, `${name}.cdx.json`), sbom);
       for (const file of [name, `${name}.cdx.json`]) renameSync(join(folder, file), join(DIST, file));
       console.log(`dist/${name}  ${(statSync(join(DIST, name)).size / 1e6).toFixed(1)} MB  sha256 ${digest}`);
     }
-    writeFileSync(join(folder, 'kube-proxy.8'), manPage());
-    renameSync(join(folder, 'kube-proxy.8'), join(DIST, 'kube-proxy.8'));
-    for (const file of ['install.sh', ...readdirSync(join(RELEASE, 'systemd')).map((name) => `systemd/${name}`)]) {
+    for (const [name, text] of Object.entries({ 'kube-proxy.8': manPage(), 'THIRD-PARTY-NOTICES': notices })) {
+      writeFileSync(join(folder, name), text);
+      renameSync(join(folder, name), join(DIST, name));
+    }
+    const service = readdirSync(join(RELEASE, 'systemd')).map((name) => join(RELEASE, 'systemd', name));
+    for (const file of [join(ROOT, 'LICENSE'), join(RELEASE, 'install.sh'), ...service]) {
       const name = basename(file);
-      copyFileSync(join(RELEASE, file), join(folder, name));
+      copyFileSync(file, join(folder, name));
       renameSync(join(folder, name), join(DIST, name));
     }
     const files = readdirSync(DIST).filter((name) => !name.startsWith('.') && name !== 'SHA256SUMS');

@@ -9,6 +9,7 @@ import { Enums, Models, Serialize, Spec } from '@cyclonedx/cyclonedx-library';
 import manifest from '../package.json' with { type: 'json' };
 import { ROOT } from './bundle.ts';
 import type { Architecture } from './executable.ts';
+import { carriedBy } from './notices.ts';
 import { locked } from './npm-package.ts';
 
 export interface SbomOptions {
@@ -49,8 +50,9 @@ export function billOfMaterials({ architecture, commit, packages, versions, dige
   program.dependencies.add(node.bomRef);
   bom.components.add(node);
   for (const [name, version] of Object.entries(versions)) {
-    // The others are versions of interfaces, not of things.
-    if (version === undefined || ['node', 'modules', 'napi', 'unicode', 'cldr', 'tz'].includes(name)) continue;
+    // Named without a version is what this Node.js is built without (nghttp3, ngtcp2). The others that are passed over
+    // are versions of interfaces and of data, not of things.
+    if (!version || ['node', 'modules', 'napi', 'unicode', 'cldr', 'tz'].includes(name)) continue;
     const part = new Component(Enums.ComponentType.Library, name, { bomRef: `node:${name}`, version });
     node.dependencies.add(part.bomRef);
     bom.components.add(part);
@@ -58,6 +60,7 @@ export function billOfMaterials({ architecture, commit, packages, versions, dige
   const native = `node_modules/@koromix/koffi-linux-${architecture}`;
   for (const folder of [...packages, native]) {
     const part = packageComponent(folder);
+    for (const inside of carriedBy(folder)) part.components.add(carriedComponent(inside, part));
     program.dependencies.add(part.bomRef);
     bom.components.add(part);
   }
@@ -66,7 +69,7 @@ export function billOfMaterials({ architecture, commit, packages, versions, dige
 }
 
 function packageComponent(folder: string): Models.Component {
-  const name = folder.replace(/^(?:.*\/)?node_modules\//, '');
+  const name = packageName(folder);
   const { version, integrity } = locked(folder.replace(/^node_modules\//, ''));
   const [algorithm = '', digest = ''] = integrity.split(/-(.*)/s);
   const hash = algorithm === 'sha512' ? [[Enums.HashAlgorithm['SHA-512'], hex(digest)] as const] : [];
@@ -78,6 +81,18 @@ function packageComponent(folder: string): Models.Component {
     hashes: new Models.HashDictionary(hash),
   });
 }
+
+/** Without a version, because none is known for sure. */
+function carriedComponent(folder: string, carrier: Models.Component): Models.Component {
+  const name = packageName(folder);
+  return new Component(Enums.ComponentType.Library, name, {
+    bomRef: `${carrier.bomRef.value}:${name}`,
+    purl: `pkg:npm/${name.replace('@', '%40')}`,
+    licenses: new LicenseRepository(license(folder)),
+  });
+}
+
+const packageName = (folder: string): string => folder.replace(/^(?:.*\/)?node_modules\//, '');
 
 function hex(base64: string): string {
   return Buffer.from(base64, 'base64').toString('hex');

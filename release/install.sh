@@ -3,12 +3,13 @@
 # short does nothing. `install.sh --help` says the rest.
 set -eu
 umask 022
-export LC_ALL=C
+export LC_ALL=C CDPATH=
 
 NAME=kube-proxy
 UNIT_PATH=/etc/systemd/system/kube-proxy.service
 CONFIG_PATH=/etc/kube-proxy
-# What is installed (sha256sum's format), and what it replaced.
+LICENCES='LICENSE THIRD-PARTY-NOTICES'
+# What is installed (sha256sum's format), the folders made for it, and what it replaced.
 STATE_PATH=/var/lib/kube-proxy-install
 
 usage() {
@@ -17,15 +18,16 @@ Usage: install.sh --from DIR|URL [--sums FILE] [--prefix DIR] [--root DIR] [--ar
        install.sh --uninstall [--cleanup] [--root DIR]
        install.sh --version [--root DIR]
 
-Installs PREFIX/bin/kube-proxy, its man page, and a systemd unit with example files in /etc/kube-proxy. It starts and
-enables nothing. What it replaces is kept, and put back by --uninstall. Nothing is changed before every file is there
-and has the digest that SHA256SUMS says. A second run changes nothing.
+Installs PREFIX/bin/kube-proxy, its man page and licences, and a systemd unit with example files in /etc/kube-proxy. It
+starts and enables nothing. What it replaces is kept, and put back by --uninstall. Nothing is changed before every file
+is there and has the digest that SHA256SUMS says. A second run changes nothing.
 
   --from DIR|URL   where the files of a release are: a folder, or what stands before their names in https://…
   --sums FILE      a SHA256SUMS that you have from elsewhere and trust; else the one of --from, which shows that files
-                   arrived whole, not who made them. Needed for http://
+                   arrived whole, not who made them. Needed for http://, and for https:// without curl
   --prefix DIR     instead of /usr/local
-  --root DIR       install into the tree of another system, mounted or unpacked there; nothing of it is run
+  --root DIR       install into the tree of another system, mounted or unpacked there; nothing of it is run, and where
+                   its links lead out of it, nothing is changed
   --arch ARCH      instead of this machine's
   --no-service     no systemd unit and no example files
   --uninstall      remove what was installed and not changed since. Rules stay in the kernel and go on serving
@@ -72,8 +74,9 @@ read_arguments() {
     /*) ;;
     *) misused "--prefix \"$prefix\" does not begin with /" ;;
   esac
-  case $root in '' | /*) ;; *) root=$(pwd)/$root ;; esac
   [ -d "$root/" ] || misused "--root \"$root\" is no folder"
+  [ -z "$root" ] || root=$(cd -P -- "$root/" && pwd -P)
+  [ "$root" != / ] || root=''
   [ "$cleanup" = no ] || [ "$action" = uninstall ] || misused '--cleanup goes with --uninstall'
   [ "$cleanup" = no ] || [ -z "$root" ] || misused '--cleanup is for this host and cannot be combined with --root'
   [ "$action" != install ] || [ -n "$from" ] || misused '--from is missing'
@@ -85,8 +88,10 @@ main() {
   case $action in
     help) usage ;;
     version) print_version ;;
-    uninstall) uninstall ;;
-    install) install_all ;;
+    *)
+      [ -n "$root" ] || [ "$(id -u)" -eq 0 ] || fail "only root can $action"
+      "$action"
+      ;;
   esac
 }
 
@@ -104,6 +109,18 @@ listed_digest() { # name
   awk -v name="$1" '$2 == name || $2 == "*" name { print $1; exit }' "$work/SHA256SUMS"
 }
 
+# An absolute link in the tree of another system means a place in it, and here it leads to one of this host's.
+check_stays_in_root() { # path
+  [ -n "$root" ] || return 0
+  folder=$(dirname "$root$1")
+  while [ ! -e "$folder" ] && [ ! -L "$folder" ]; do folder=$(dirname "$folder"); done
+  real=$(cd -P -- "$folder" 2>/dev/null && pwd -P) || fail "$folder leads to no folder; make it one; nothing was changed"
+  case $real/ in
+    "$root"/*) ;;
+    *) fail "$folder leads to $real, out of $root; make its links relative, or run this in a chroot; nothing was changed" ;;
+  esac
+}
+
 # ---- getting the files ----
 
 fetch() { # name: into the work folder; fails if it is not there
@@ -113,6 +130,7 @@ fetch() { # name: into the work folder; fails if it is not there
         curl --fail --silent --show-error --location --proto '=https,http' --proto-redir '=https' \
           --output "$work/$1" -- "${from%/}/$1"
       elif command -v wget >/dev/null 2>&1; then
+        # Follows a redirect to http://, and busybox's checks no certificate: hence --sums, which is demanded below.
         wget -q -O "$work/$1" -- "${from%/}/$1"
       else
         fail "neither curl nor wget is installed; install one, or download the files and give their folder"
@@ -131,17 +149,6 @@ fetch_checked() { # name
     fail "$1 has the SHA-256 $found, and SHA256SUMS says $wanted: it is damaged or not what it should be; nothing was changed"
 }
 
-# Files of the service come with the release, or lie beside this script where it is run from the sources.
-fetch_service_file() { # name
-  if [ -n "$(listed_digest "$1")" ]; then
-    fetch_checked "$1"
-  elif [ -n "$here" ] && [ -f "$here/systemd/$1" ]; then
-    cp -- "$here/systemd/$1" "$work/$1"
-  else
-    fail "there is no $1 in $from; take a release that has it, or give --no-service; nothing was changed"
-  fi
-}
-
 machine() {
   case $(uname -m) in
     x86_64 | amd64) echo x64 ;;
@@ -152,26 +159,23 @@ machine() {
 
 # ---- putting them in place ----
 
+# With those above it. Those that were missing are noted in $made, the innermost first.
+make_folder() { # path
+  [ ! -d "$root$1/" ] || return 0
+  make_folder "$(dirname "$1")"
+  mkdir "$root$1"
+  made="$1 $made"
+}
+
 # Beside its place first, where whatever can go wrong does, and where the kernel can rename it at once.
 stage() { # source, path, mode
-  mkdir -p "$(dirname "$root$2")"
+  make_folder "$(dirname "$2")"
   staged="$staged $2"
   cp -- "$1" "$root$2.new-$$"
   chmod "$3" "$root$2.new-$$"
 }
 
-unstage() {
-  for path in $staged; do rm -f "$root$path.new-$$"; done
-  staged=''
-}
-
-is_same() { # path, path; a link is never the same as a file
-  if [ -L "$1" ] || [ -L "$2" ]; then
-    [ "$(readlink "$1")" = "$(readlink "$2")" ]
-  else
-    cmp -s "$1" "$2"
-  fi
-}
+content() { readlink "$1" || digest "$1"; }
 
 # What was there and is not ours is kept, once for each content.
 keep_replaced() { # path
@@ -180,7 +184,7 @@ keep_replaced() { # path
   kept=$state/replaced$1
   mkdir -p "$(dirname "$kept")"
   if [ -e "$kept" ] || [ -L "$kept" ]; then
-    ! is_same "$kept" "$root$1" || return 0
+    [ "$(content "$kept")" != "$(content "$root$1")" ] || return 0
     number=1
     while [ -e "$kept.$number" ] || [ -L "$kept.$number" ]; do number=$((number + 1)); done
     mv -- "$kept" "$kept.$number"
@@ -190,22 +194,25 @@ keep_replaced() { # path
 }
 
 cleanup_work() {
-  unstage
+  for path in $staged; do rm -f "$root$path.new-$$"; done
+  # Of an installation that did not come about they are empty.
+  remove_empty "$made"
   rm -rf "$work"
 }
 
-install_all() {
-  # Read from a pipe it lies nowhere.
-  case $0 in install.sh | */install.sh) here=$(cd "$(dirname "$0")" && pwd) ;; *) here='' ;; esac
+install() {
   [ -n "$arch" ] || arch=$(machine)
   case $arch in x64 | arm64) ;; *) misused "--arch \"$arch\" is neither x64 nor arm64" ;; esac
   case $from in
     http://*) [ -n "$sums" ] || misused 'over http:// anybody on the way can change the files; give --sums, or https://' ;;
-    https://*) ;;
+    https://*)
+      [ -n "$sums" ] || command -v curl >/dev/null 2>&1 || ! command -v wget >/dev/null 2>&1 ||
+        misused 'wget may be led to http:// without a word, where anybody can change the files; install curl, or give --sums'
+      ;;
     *) [ -d "$from" ] || misused "--from \"$from\" is no folder" ;;
   esac
-  [ -n "$root" ] || [ "$(id -u)" -eq 0 ] || fail 'only root can install'
-  staged=''
+  check_stays_in_root "$STATE_PATH/installed"
+  staged='' made=''
   work=$(mktemp -d "${TMPDIR:-/tmp}/kube-proxy-install.XXXXXX")
   trap cleanup_work EXIT
   trap 'exit 1' HUP INT TERM
@@ -216,19 +223,16 @@ install_all() {
     fetch SHA256SUMS || fail "$from/SHA256SUMS could not be read; nothing was changed"
   fi
   program=$prefix/bin/$NAME
-  page=$prefix/share/man/man8/$NAME.8
-  fetch_checked "$NAME-linux-$arch"
-  fetch_checked "$NAME.8"
-  if [ "$service" = yes ]; then
-    for name in "$NAME.service" "$NAME.env" "$NAME-config.yaml"; do fetch_service_file "$name"; done
-    sed "s|/usr/local/bin/$NAME|$program|g" "$work/$NAME.service" >"$work/unit"
-  fi
+  for name in "$NAME-linux-$arch" "$NAME.8" $LICENCES; do fetch_checked "$name"; done
+  [ "$service" = no ] || for name in $NAME.service $NAME.env $NAME-config.yaml; do fetch_checked "$name"; done
 
   paths=''
   wants "$work/$NAME-linux-$arch" "$program" 755
   check_that_it_runs
-  wants "$work/$NAME.8" "$page" 644
+  wants "$work/$NAME.8" "$prefix/share/man/man8/$NAME.8" 644
+  for name in $LICENCES; do wants "$work/$name" "$prefix/share/doc/$NAME/$name" 644; done
   if [ "$service" = yes ]; then
+    sed "s|/usr/local/bin/$NAME|$program|g" "$work/$NAME.service" >"$work/unit"
     wants "$work/unit" "$UNIT_PATH" 644
     # An administrator's own, from the first edit on.
     wants_if_absent "$work/$NAME.env" "$CONFIG_PATH/$NAME.env" 644
@@ -245,9 +249,11 @@ install_all() {
 
 # Stages a file that differs from what is there, and notes its path.
 wants() { # source, path, mode
+  check_stays_in_root "$2"
   [ ! -d "$root$2" ] || fail "$root$2 is a folder; move it away; nothing was changed"
   if [ -f "$root$2" ] && [ ! -L "$root$2" ] && [ "$(digest "$1")" = "$(digest "$root$2")" ]; then
-    is_ours "$2" || adopt "$2"
+    # It was there before us, with the very content: not ours to remove.
+    is_ours "$2" || say "$2 was there already, with this content; it stays when kube-proxy is uninstalled"
     return 0
   fi
   stage "$1" "$2" "$3"
@@ -258,9 +264,6 @@ wants_if_absent() { # source, path, mode
   [ -e "$root$2" ] || [ -L "$root$2" ] || wants "$@"
 }
 
-# It was there before us, with the very content: not ours to remove.
-adopt() { say "$1 was there already, with this content; it stays when kube-proxy is uninstalled"; }
-
 # On this machine, from where it will be, so that neither its C library nor a noexec mount is a surprise afterwards.
 check_that_it_runs() {
   case " $paths " in *" $program "*) ;; *) return 0 ;; esac
@@ -270,7 +273,8 @@ check_that_it_runs() {
 }
 
 put_in_place() {
-  mkdir -p "$state"
+  make_folder "$STATE_PATH"
+  for path in $made; do echo "$path"; done >>"$state/folders"
   touch "$state/installed"
   for path in $paths; do keep_replaced "$path"; done
   # Noted before it happens: whatever interrupts us, no file of ours is ever taken for somebody else's.
@@ -291,9 +295,8 @@ put_in_place() {
   mv -f "$state/installed.new" "$state/installed"
 }
 
-# ---- systemd ----
+# ---- systemd, if it runs here ----
 
-# Only for the system that runs here.
 systemd_runs() { [ -z "$root" ] && [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; }
 
 after_install() {
@@ -305,7 +308,9 @@ after_install() {
       return 0
     fi
   fi
-  say "next: edit $CONFIG_PATH/config.yaml or $CONFIG_PATH/$NAME.env, then systemctl enable --now $NAME"
+  start="systemctl enable --now $NAME"
+  [ -z "$root" ] || start="systemctl --root=$root enable $NAME; it starts when that system does"
+  say "next: edit $root$CONFIG_PATH/config.yaml or $NAME.env there, then $start"
 }
 
 # ---- taking it away ----
@@ -316,8 +321,9 @@ uninstall() {
     return 0
   fi
   program=$(sed -n "s|^[0-9a-f]*  \(/.*/bin/$NAME\)\$|\1|p" "$state/installed" | head -n 1)
-  was_active=no
-  [ -n "$root" ] || [ "$(id -u)" -eq 0 ] || fail 'only root can uninstall'
+  was_active=no left='' folders=''
+  paths=$(awk '{ print $2 }' "$state/installed" | sort -u)
+  for path in $STATE_PATH/installed $paths; do check_stays_in_root "$path"; done
   if systemd_runs && grep -qsF "$program" "$UNIT_PATH"; then
     ! systemctl is-active --quiet "$NAME" || was_active=yes
     if has_kept "$UNIT_PATH"; then systemctl stop "$NAME"; else systemctl --quiet disable --now "$NAME"; fi
@@ -327,16 +333,14 @@ uninstall() {
     "$program" cleanup ||
       fail "cleanup failed, as said above; nothing was removed, and the service is stopped. Run it again, or without --cleanup"
   fi
-  left=''
-  awk '{ print $2 }' "$state/installed" | sort -u >"$state/paths"
-  while read -r path; do take_away "$path"; done <"$state/paths"
-  rmdir "$root$CONFIG_PATH" 2>/dev/null || :
-  if [ -n "$left" ]; then
-    say "left, because they were changed:$left"
-  fi
-  rm -f "$state/installed" "$state/installed.new" "$state/paths"
+  for path in $paths; do take_away "$path"; done
+  [ -z "$left" ] || say "left, because they were changed:$left"
+  # What is in a folder sorts after it.
+  [ ! -f "$state/folders" ] || folders=$(sort -ru "$state/folders")
+  rm -f "$state/installed" "$state/installed.new" "$state/folders"
   find "$state" -depth -type d -exec rmdir {} + 2>/dev/null || :
   [ ! -d "$state" ] || say "more that was replaced is in $state/replaced"
+  remove_empty "$folders"
   if systemd_runs; then
     systemctl daemon-reload
     [ "$was_active" = no ] || [ ! -e "$UNIT_PATH" ] || [ ! -e "$program" ] || systemctl start "$NAME"
@@ -344,6 +348,10 @@ uninstall() {
   [ "$cleanup" = yes ] || [ -n "$root" ] ||
     say 'rules that kube-proxy made are still in force; the command cleanup of any copy of it removes them, or a reboot'
   say 'uninstalled'
+}
+
+remove_empty() { # paths, the innermost first
+  for path in $1; do rmdir "$root$path" 2>/dev/null || :; done
 }
 
 has_kept() { [ -e "$state/replaced$1" ] || [ -L "$state/replaced$1" ]; }

@@ -1,16 +1,20 @@
-/** NAME.test.js of a new plugin, with "my-backend" for its name. It needs Node.js and nothing else. */
+/** NAME.test.js of a new plugin, with "my-backend" for its name. It needs Node.js, fake-host.js and nothing else. */
 export const TEST_TEMPLATE = `// @ts-check
 /**
  * node --test
  *
+ * What the contract asks of any backend. What yours programs is known to \`dataPlane\` at the end, and to the test of its
+ * options: rewrite these two when you put your own in.
+ *
  * @import { TestContext } from 'node:test'
- * @import { Backend, Change, Endpoint, Host, NodeView, SelfChecking, ServicePort } from './kube-proxy.d.ts'
+ * @import { Backend, SelfChecking, ServicePort } from './kube-proxy.d.ts'
  */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { change, fakeHost, port } from './fake-host.js';
 import plugin from './my-backend.js';
 
 test('a full sync makes the state, and another with the same state writes nothing', async (t) => {
@@ -46,33 +50,41 @@ test('the families do not disturb each other', async (t) => {
 });
 
 test('a sync that was not applied rejects, and the full one after it makes everything right', async (t) => {
-  const { backend, served, folder } = await start(t);
+  const { backend, served, breakDown, mend } = await start(t);
   await backend.sync(change({ full: true, upsert: [port('default/a/TCP')] }));
-  rmSync(folder, { recursive: true });
+  breakDown();
   await assert.rejects(backend.sync(change({ upsert: [port('default/b/TCP')] })));
-  mkdirSync(folder);
+  mend();
   await backend.sync(change({ full: true, upsert: [port('default/a/TCP'), port('default/b/TCP')] }));
   assert.deepEqual(served(), ['default/a/TCP', 'default/b/TCP']);
 });
 
 test('it notices what somebody else changed', async (t) => {
-  const { backend, file } = await start(t);
+  const { backend, spoil } = await start(t);
   assert.deepEqual(await backend.check('IPv4'), { intact: true });
   await backend.sync(change({ full: true, upsert: [port('default/web/TCP')] }));
   assert.deepEqual(await backend.check('IPv4'), { intact: true });
-  writeFileSync(file(), '');
+  spoil();
   assert.equal((await backend.check('IPv4')).intact, false);
 });
 
 test('cleaning up removes what an earlier run made, and nothing else', async (t) => {
-  const { backend, folder } = await start(t);
-  writeFileSync(join(folder, 'of-somebody-else'), '');
+  const { backend, options, everything } = await start(t);
+  const before = everything();
   await backend.sync(change({ full: true, upsert: [port('default/web/TCP')] }));
   await backend.close();
-  const fresh = await plugin.create(fakeHost(), { folder });
+  assert.notDeepEqual(everything(), before);
+  const fresh = await plugin.create(fakeHost(), options);
   await fresh.cleanup();
-  assert.deepEqual(readdirSync(folder), ['of-somebody-else']);
+  assert.deepEqual(everything(), before);
   await fresh.cleanup();
+});
+
+test('render prints what a first sync writes', async (t) => {
+  const { backend, text } = await start(t);
+  const first = change({ full: true, upsert: [port('default/web/TCP')] });
+  await backend.sync(first);
+  assert.equal(plugin.render?.([first], {}, { nftables: () => '' }), text());
 });
 
 test('an option that is wrong is refused, by name', async () => {
@@ -82,106 +94,39 @@ test('an option that is wrong is refused, by name', async () => {
   await assert.rejects(plugin.create(fakeHost(), { folder: '/there/is/no/such' }), { code, message: /such/ });
 });
 
-test('render prints what a first sync writes', async (t) => {
-  const { backend, file } = await start(t);
-  const first = change({ full: true, upsert: [port('default/web/TCP')] });
-  await backend.sync(first);
-  const printed = plugin.render?.([first], {}, { nftables: () => '' });
-  assert.equal(printed, readFileSync(file(), 'utf8'));
-});
+/** @param {TestContext} t */
+async function start(t) {
+  const plane = dataPlane(t);
+  const backend = /** @type {Backend & SelfChecking} */ (await plugin.create(fakeHost(), plane.options));
+  return { backend, ...plane };
+}
 
 /**
- * The backend in a folder of its own, which goes with the test.
+ * One of the test's own, which goes with it: here a folder, in which somebody else has a file, too.
  * @param {TestContext} t
  */
-async function start(t) {
+function dataPlane(t) {
   const folder = mkdtempSync(join(tmpdir(), 'my-backend-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
-  const backend = /** @type {Backend & SelfChecking} */ (await plugin.create(fakeHost(), { folder }));
-  const file = (family = 'IPv4') => join(folder, \`my-backend.\${family}.json\`);
-  /** Keys of what the data plane serves. */
-  const served = (family = 'IPv4') => {
-    /** @type {{ servicePorts: ServicePort[] }} */
-    const state = JSON.parse(readFileSync(file(family), 'utf8'));
-    return state.servicePorts.map(({ key }) => key);
-  };
-  return { backend, folder, file, served };
-}
-
-/**
- * What kube-proxy gives a backend, without a kernel behind it. Fake what yours uses.
- * @returns {Host}
- */
-function fakeHost() {
-  /** @returns {never} */
-  const absent = () => {
-    throw new Error('this test fakes no such thing');
-  };
+  writeFileSync(join(folder, 'of-somebody-else'), '');
+  /** What is programmed. */
+  const text = (family = 'IPv4') => readFileSync(join(folder, \`my-backend.\${family}.json\`), 'utf8');
   return {
-    log: { error() {}, warn() {}, info() {}, verbose() {}, enabled: () => false },
-    exec: absent,
-    spawn: absent,
-    sysctl: { read: absent, ensure: absent },
-    netlink: { ipset: absent, nftablesGeneration: absent, nftables: absent, nfacct: absent },
-    clock: { now: () => performance.now(), after: absent },
-    signal: new AbortController().signal,
-    requestFullSync: absent,
-    metrics: { register: () => () => {} },
+    options: { folder },
+    text,
+    /** Keys of the service ports that it serves. */
+    served(family = 'IPv4') {
+      /** @type {{ servicePorts: ServicePort[] }} */
+      const { servicePorts } = JSON.parse(text(family));
+      return servicePorts.map(({ key }) => key);
+    },
+    /** What is there, whoever made it. */
+    everything: () => readdirSync(folder),
+    /** From now on nothing can be programmed, until mend(). */
+    breakDown: () => rmSync(folder, { recursive: true }),
+    mend: () => mkdirSync(folder),
+    /** What somebody else may do to it. */
+    spoil: () => writeFileSync(join(folder, 'my-backend.IPv4.json'), ''),
   };
 }
-
-/**
- * @param {Partial<Change>} rest
- * @returns {Change}
- */
-function change(rest) {
-  return { family: 'IPv4', full: false, node: NODE, upsert: [], remove: [], ...rest };
-}
-
-/**
- * A Service's port with one endpoint.
- * @param {string} key
- * @param {Partial<ServicePort>} [rest]
- * @returns {ServicePort}
- */
-function port(key, rest = {}) {
-  return {
-    key,
-    namespace: 'default',
-    name: key.split('/')[1] ?? '',
-    portName: '',
-    protocol: 'TCP',
-    clusterIP: '10.96.0.10',
-    port: 80,
-    nodePort: 30080,
-    externalIPs: [],
-    loadBalancerVIPs: [],
-    sourceRanges: [],
-    internalPolicy: 'Cluster',
-    externalPolicy: 'Cluster',
-    affinitySeconds: 0,
-    healthCheckNodePort: 0,
-    cluster: [ENDPOINT],
-    local: [],
-    hasEndpoints: true,
-    annotations: {},
-    ...rest,
-  };
-}
-
-/** @type {Endpoint} */
-const ENDPOINT = { ip: '10.244.1.2', port: 8080, isLocal: true, ready: true, nodeName: 'node', zone: '' };
-
-/** @type {NodeView} */
-const NODE = {
-  name: 'node',
-  zone: '',
-  nodeIPs: ['192.168.0.10'],
-  addresses: ['127.0.0.1', '192.168.0.10'],
-  nodePortAddresses: { match: 'all', loopback: false },
-  localDetector: { kind: 'none' },
-  masqueradeAll: false,
-  serviceCIDRs: [],
-  tcpBeLiberal: false,
-};
 `;

@@ -80,6 +80,14 @@ test('words that Node.js itself would take are its own', () => {
   assert.match(stderr, 'kube-proxy: --inspect: unknown flag');
 });
 
+test('output for which there is no room is told and makes it fail', () => {
+  for (const words of [`render --manifests ${MANIFESTS}`, '--help', 'version']) {
+    const { status, stderr } = run(['sh', '-c', `${EXECUTABLE} ${words} >/dev/full`]);
+    assert.is(status, 1, words);
+    assert.match(stderr, 'kube-proxy: the output is not complete: ENOSPC');
+  }
+});
+
 test('who stops reading ends nothing badly', () => {
   const { status, stderr } = run(['sh', '-c', `${EXECUTABLE} render --manifests ${MANIFESTS} | head -1`]);
   assert.is(status, 0);

@@ -17,8 +17,8 @@ export interface Stage {
 }
 
 export interface Dockerfile {
-  /** Names of ARG before the first FROM. */
-  readonly globals: readonly string[];
+  /** ARG before the first FROM: names and defaults. */
+  readonly globals: Readonly<Record<string, string>>;
   readonly stages: readonly Stage[];
 }
 
@@ -31,7 +31,7 @@ export function parseDockerfile(text: string): Dockerfile {
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '');
-  const globals: string[] = [];
+  const globals: Record<string, string> = {};
   const stages: { name: string; base: string; instructions: Instruction[] }[] = [];
   for (const line of lines) {
     const instruction = parseLine(line);
@@ -39,7 +39,10 @@ export function parseDockerfile(text: string): Dockerfile {
     if (instruction.name === 'FROM') {
       stages.push({ base: first, name: as.toUpperCase() === 'AS' ? name : '', instructions: [] });
     } else if (stages.length > 0) stages.at(-1)!.instructions.push(instruction);
-    else globals.push(first.split('=')[0]!);
+    else {
+      const [variable = '', value = ''] = first.split(/=(.*)/s);
+      globals[variable] = value;
+    }
   }
   return { globals, stages };
 }

@@ -66,7 +66,7 @@ test('the Dockerfile ends from scratch, and takes nothing from the network but a
   assert.is(last.base, 'scratch');
   const names = dockerfile.stages.map(({ name }) => name);
   for (const { base, name } of dockerfile.stages) {
-    assert.match(base, /^(scratch|debian:\$\{DEBIAN\}-slim|program-\$\{TARGETARCH\})$/, name);
+    assert.match(base, /^(scratch|\$\{COLLECTOR\}|program-\$\{TARGETARCH\})$/, name);
   }
   for (const name of Object.keys(ARCHITECTURES)) assert.ok(names.includes(`program-${name}`), name);
   assert.equal(
@@ -79,10 +79,23 @@ test('the Dockerfile ends from scratch, and takes nothing from the network but a
   assert.equal(runs, [['collected', 'sh /collect.sh "$TARGETARCH" /collected "$DEBIAN"']]);
 });
 
+test('the Debian to collect in is an argument, which may carry a digest, and otherwise is that of the libraries', () => {
+  const { COLLECTOR = '', ...others } = dockerfile.globals;
+  assert.equal(Object.keys(others), ['DEBIAN']);
+  assert.is(COLLECTOR.replace(/\$\{DEBIAN\}/, 'SUITE'), 'debian:SUITE-slim');
+  const collected = dockerfile.stages.find(({ name }) => name === 'collected');
+  assert.match(
+    collected?.base ?? '',
+    /^\$\{COLLECTOR\}$/,
+    'nothing is added to it, so that a digest can stand at its end',
+  );
+});
+
 test('what the Dockerfile copies is there, is let through to the builder, and nothing else is', () => {
   const copied = all.filter(({ name, flags }) => name === 'COPY' && flags.from === undefined);
   const sources = copied.flatMap(({ words }) => words.slice(0, -1));
-  const built = Object.values(ARCHITECTURES).map((arch) => `dist/kube-proxy-linux-${arch}`);
+  const programs = Object.values(ARCHITECTURES).map((arch) => `dist/kube-proxy-linux-${arch}`);
+  const built = [...programs, 'dist/THIRD-PARTY-NOTICES'];
   for (const source of sources) assert.ok(built.includes(source) || existsSync(join(ROOT, source)), source);
   const [nothing, ...allowed] = readFileSync(join(FOLDER, 'Dockerfile.dockerignore'), 'utf8').trim().split('\n');
   assert.is(nothing, '*');
@@ -111,14 +124,19 @@ test('the image starts the program as root by its path, says what it is, and hol
   assert.equal(one('USER'), ['0:0']);
   assert.equal(one('ENTRYPOINT'), ['/usr/local/bin/kube-proxy']);
   const copied = last.instructions.filter(({ name }) => name === 'COPY').map(({ words }) => words.at(-1));
-  assert.ok(copied.includes('/usr/local/bin/kube-proxy'));
+  for (const path of [
+    'local/bin/kube-proxy',
+    'share/doc/kube-proxy/copyright',
+    'share/doc/kube-proxy/THIRD-PARTY-NOTICES',
+  ])
+    assert.ok(copied.includes(`/usr/${path}`), path);
   const labels = one('LABEL').map((label) => label.split('=')[0]);
   for (const name of ['title', 'description', 'licenses', 'version', 'revision']) {
     assert.ok(labels.includes(`org.opencontainers.image.${name}`), name);
   }
   // `docker history` shows both.
   const variables = all.filter(({ name }) => name === 'ARG' || name === 'ENV').flatMap(({ words }) => words);
-  for (const word of [...variables, ...dockerfile.globals])
+  for (const word of [...variables, ...Object.keys(dockerfile.globals)])
     assert.not.match(word, /token|secret|passw|credential|key/i);
 });
 

@@ -12,7 +12,7 @@ import { skip } from '../skip.ts';
 import { type BootedSystemd, bootSystemd, systemdProblem, until } from './booted-systemd.ts';
 import { coverFolders } from './covered-folders.ts';
 import { program, ROOT } from './program.ts';
-import { INSTALLER, makeRelease, sha256, snapshot, writeSums } from './release-folder.ts';
+import { INSTALLER, makeRelease, pathsBelow, sha256, snapshot, writeSums } from './release-folder.ts';
 import { EXAMPLES, SERVED_BACKENDS } from './served-backends.ts';
 
 await isolateTests(['iptables', 'nftables']);
@@ -23,6 +23,8 @@ const PROGRAM = '/usr/local/bin/kube-proxy';
 const UNIT = '/etc/systemd/system/kube-proxy.service';
 const CONFIG = '/etc/kube-proxy';
 const FROM = '/run/release';
+// Systemd sees another /tmp, in which the sources may be.
+const SCRIPT = '/run/install.sh';
 const kubeProxy = program();
 const arch = process.arch === 'arm64' ? 'arm64' : 'x64';
 const problem = coverProblem();
@@ -31,6 +33,7 @@ if (problem) {
   skip('an executable that does not run here is refused before anything changes', problem);
 } else {
   rmSync(CONFIG, { recursive: true, force: true });
+  copyFileSync(INSTALLER, SCRIPT);
   makeRelease(FROM, '1.0.0');
   copyFileSync(kubeProxy.file, join(FROM, `kube-proxy-linux-${arch}`));
   writeSums(FROM);
@@ -39,20 +42,20 @@ if (problem) {
     const broken = makeRelease('/run/broken', '1.0.0');
     writeFileSync(join(broken, `kube-proxy-linux-${arch}`), '#!/nowhere/loader\n', { mode: 0o755 });
     writeSums(broken);
-    const before = snapshot('/etc');
-    const { status, stderr } = spawnSync('sh', [INSTALLER, '--from', broken], { encoding: 'utf8' });
+    const look = () => ({ etc: snapshot('/etc'), local: pathsBelow('/usr/local'), records: pathsBelow('/var/lib') });
+    const before = look();
+    const { status, stderr } = spawnSync('sh', [SCRIPT, '--from', broken], { encoding: 'utf8' });
     assert.is(status, 1);
     assert.match(stderr, /does not run on this machine: .*nothing was changed/);
-    assert.equal(snapshot('/etc'), before);
-    assert.equal(snapshot('/usr/local/bin')['kube-proxy'], undefined);
+    assert.equal(look(), before);
   });
 }
 
-const hidden = [ROOT, process.execPath].some((path) => /^\/(home|root|run\/user)\//.test(path));
+const hidden = [ROOT, process.execPath].some((path) => /^\/(home|root|run\/user|tmp|var\/tmp)\//.test(path));
 const unbootable =
   problem ||
   systemdProblem() ||
-  (hidden && !kubeProxy.isPacked ? 'the service sees nothing below /home and /root' : '');
+  (hidden && !kubeProxy.isPacked ? 'the service sees nothing below /home, /root and /tmp' : '');
 if (unbootable)
   skip('installed, it serves as a service of systemd, and uninstalled, nothing of it is left', unbootable);
 else {
@@ -65,7 +68,7 @@ else {
   });
 
   const install = (...args: readonly string[]): string => {
-    const { status, stdout, stderr } = systemd.run('sh', INSTALLER, ...args);
+    const { status, stdout, stderr } = systemd.run('sh', SCRIPT, ...args);
     assert.is(status, 0, stdout + stderr);
     return stdout;
   };
@@ -82,7 +85,8 @@ else {
     );
 
   test('installed, it serves as a service of systemd, and uninstalled, nothing of it is left', async () => {
-    const before = COVERED.map((folder) => snapshot(folder));
+    const look = () => [...COVERED.map((folder) => snapshot(folder)), pathsBelow('/usr/local'), pathsBelow('/var/lib')];
+    const before = look();
     assert.match(install('--from', FROM), /systemctl enable --now kube-proxy/);
     assert.match(install('--version'), /^kube-proxy \d+\.\d+\.\d+/m);
     configure();
@@ -102,10 +106,28 @@ else {
     assert.not.ok(nftables!.isServing(), 'rules are gone');
     assert.is.not(systemd.systemctl('is-active', 'kube-proxy').status, 0);
     rmSync(CONFIG, { recursive: true });
-    assert.equal(
-      COVERED.map((folder) => snapshot(folder)),
-      before,
-    );
+    assert.equal(look(), before);
+  });
+
+  test('the steps of the page for a host without a cluster, typed as they stand there, make it serve', async () => {
+    const page = readFileSync(join(ROOT, 'release', 'docs', 'node.md'), 'utf8');
+    const [, section = ''] = page.split('\n## Without a cluster\n');
+    const steps = section.split('\n## ')[0]!.match(/^ {4}.*(?:\n(?: {4}.*)?)*/gm) ?? [];
+    const [makeFolder, flags, manifest, render, go] = steps.map((step) => step.replace(/^ {4}/gm, '').trim());
+    const type = (command: string): string => {
+      const { status, stdout, stderr } = systemd.run('sh', '-c', command);
+      assert.is(status, 0, `${command}: ${stdout}${stderr}`);
+      return stdout;
+    };
+    install('--from', FROM);
+    type(makeFolder!);
+    writeFileSync(`${CONFIG}/kube-proxy.env`, `${flags}\n`);
+    writeFileSync(`${CONFIG}/manifests/web.yaml`, `${manifest}\n`);
+    assert.match(type(render!), /10\.96\.0\.10:80 -> /);
+    type(go!.split('\n')[0]!);
+    await serving();
+    install('--uninstall', '--cleanup');
+    rmSync(CONFIG, { recursive: true });
   });
 
   test('a service that was there and ran gives way, and runs again when ours is uninstalled; rules stay', async () => {

@@ -4,17 +4,28 @@
  */
 import { type ChildProcess, execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { getHelm } from '../../build/helm.ts';
 import { getKubectl } from '../../build/kubectl.ts';
 import { type Cluster, openCluster, PROXY_USER } from '../cluster/cluster.ts';
 import { type Daemon, startProgram } from '../cluster/daemon.ts';
 import { isolateClusterTests } from '../cluster/isolated.ts';
 import { clusterIP, endpointAt, service, slice } from '../cluster/objects.ts';
 import { skip } from '../skip.ts';
-import { type ConfigMap, type DaemonSet, find, KUBERNETES, render } from '../unit/release/manifests.ts';
+import {
+  CHART,
+  type ConfigMap,
+  type DaemonSet,
+  find,
+  KUBERNETES,
+  type Manifest,
+  RELEASE,
+  render,
+} from '../unit/release/manifests.ts';
 import { createPod, type Pod } from './pod.ts';
 
 const kubectl = getKubectl();
@@ -54,7 +65,11 @@ function obstacle(): string | undefined {
 
 /** With the one thing that an operator must set. */
 function configMaps(folder: string): Record<string, Record<string, string>> {
-  const maps = rendered(folder).filter((object): object is ConfigMap => object.kind === 'ConfigMap');
+  return configMapsOf(rendered(folder));
+}
+
+function configMapsOf(objects: readonly Manifest[]): Record<string, Record<string, string>> {
+  const maps = objects.filter((object): object is ConfigMap => object.kind === 'ConfigMap');
   return Object.fromEntries(
     maps.map(({ metadata, data }) => {
       const kubeconfig = data['kubeconfig.conf']?.replace('https://api-server.invalid:6443', server.url);
@@ -69,9 +84,13 @@ function rendered(folder: string) {
 }
 
 function podOf(folder: string): Pod {
+  return podFrom(rendered(folder));
+}
+
+function podFrom(objects: readonly Manifest[]): Pod {
   const pod = createPod({
-    object: find<DaemonSet>(rendered(folder), 'DaemonSet'),
-    configMaps: configMaps(folder),
+    object: find<DaemonSet>(objects, 'DaemonSet'),
+    configMaps: configMapsOf(objects),
     nodeName,
     serviceAccount,
     env: { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: String(server.port) },
@@ -214,6 +233,31 @@ test('an edit of the ConfigMap has another backend take over, within the same ca
   assert.equal(complaints(daemon), []);
 });
 
+test('a migration back goes on once the last line that the document looks for names iptables', async () => {
+  const page = readFileSync(join(KUBERNETES, '..', 'docs', 'migration.md'), 'utf8');
+  const [, pattern = ''] = /kubectl -n kube-system logs \$POD \| grep '([^']+)' \| tail -n 1/.exec(page) ?? [];
+  assert.match(page, 'last line must say `backend="iptables"`');
+  const pod = podOf('overlays/nftables');
+  const ip = await createWeb('back');
+  await complete(pod, 'init');
+  const daemon = run(pod, 'kube-proxy');
+  const last = () =>
+    log(daemon)
+      .split('\n')
+      .findLast((line) => line.includes(pattern)) ?? '';
+  await daemon.ready();
+  assert.match(last(), /backend="nftables"/);
+  const files = configMaps('overlays/nftables')['kube-proxy']!;
+  pod.editConfigMap('kube-proxy', {
+    ...files,
+    'config.conf': files['config.conf']!.replace('mode: nftables', 'mode: iptables'),
+  });
+  await daemon.until('the line', () => last().includes('backend="iptables"'));
+  assert.ok(RULES.iptables().includes(ip), 'the new rules are complete then');
+  await daemon.until('none of the old ones', () => !RULES.nftables().includes('kube-services'));
+  assert.equal(complaints(daemon), []);
+});
+
 test("an edit of conntrack's timeouts is refused until the pod is restarted", async () => {
   const pod = podOf('overlays/nftables');
   await complete(pod, 'init');
@@ -273,19 +317,64 @@ test('dry-run: as nobody and without any capability it says what would be served
   assert.equal(complaints(daemon), []);
 });
 
-test('plugin: a backend from a ConfigMap, with its options, followed live', async () => {
-  const ip = await createWeb('for-plugin');
-  const pod = podOf('overlays/plugin');
-  const files = configMaps('overlays/plugin')['kube-proxy-plugin']!;
-  const daemon = run(pod, 'kube-proxy');
-  await daemon.ready();
-  assert.is((await daemon.metricsServer('/proxyMode')).body, 'example');
-  assert.not.ok(log(daemon).includes(ip), 'the namespace is not among those of the options');
-  pod.editConfigMap('kube-proxy-plugin', {
-    'config.conf': files['config.conf']!.replace('- default', `- ${namespace}`),
+for (const [folder, name, capabilities] of [
+  ['overlays/plugin', 'kube-proxy', CAP_NET_ADMIN | CAP_NET_RAW],
+  ['overlays/plugin-trial', 'kube-proxy-plugin-trial', 0n],
+] as const) {
+  test(`${folder}: a backend from a ConfigMap, with its options, followed live`, async () => {
+    const ip = await createWeb(name === 'kube-proxy' ? 'for-plugin' : 'for-trial');
+    const pod = podOf(folder);
+    const files = configMaps(folder)[name]!;
+    if (name === 'kube-proxy') assert.match(await complete(pod, 'init'), /Initialized.* backend="example"/);
+    const daemon = run(pod, 'kube-proxy');
+    await daemon.ready();
+    assert.is((await daemon.metricsServer('/proxyMode')).body, 'example');
+    assert.is((await daemon.health('/readyz')).status, 200);
+    assert.is(status(daemon.pid, 'CapEff'), capabilities);
+    assert.not.ok(log(daemon).includes(ip), 'the namespace is not among those of the options');
+    pod.editConfigMap(name, {
+      ...files,
+      'config.conf': files['config.conf']!.replace('- default', `- ${namespace}`),
+    });
+    await daemon.says('its Service', ({ msg }) => msg.includes(ip));
+    assert.equal(complaints(daemon), []);
   });
-  await daemon.says('its Service', ({ msg }) => msg.includes(ip));
-  assert.equal(complaints(daemon), []);
-});
+}
+
+const helm = getHelm();
+const ofChart = 'the chart: a program that extraVolumes bring is the backend, in both containers';
+if ('missing' in helm) skip(ofChart, helm.missing);
+else {
+  test(ofChart, async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'programs-'));
+    try {
+      const programs = join(folder, 'programs');
+      mkdirSync(programs);
+      copyFileSync(join(RELEASE, 'sdk', 'exec', 'keep-state.sh'), join(programs, 'keep-state.sh'));
+      chmodSync(join(programs, 'keep-state.sh'), 0o755);
+      const values = {
+        image: { repository: 'kube-proxy' },
+        apiServer: 'https://api-server.invalid:6443',
+        backend: 'exec',
+        backendOptions: { command: '/opt/programs/keep-state.sh', args: ['/tmp/desired'] },
+        extraVolumes: [{ name: 'programs', hostPath: { path: programs } }],
+        extraVolumeMounts: [{ name: 'programs', mountPath: '/opt/programs', readOnly: true }],
+      };
+      const flags = Object.entries(values).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
+      const args = ['template', 'kube-proxy', CHART, ...flags.flatMap((flag) => ['--set-json', flag])];
+      const pod = podFrom(render(helm.command, args));
+      const ip = await createWeb('for-program');
+      assert.match(await complete(pod, 'init'), /Initialized.* backend="exec"/);
+      const daemon = run(pod, 'kube-proxy');
+      await daemon.ready();
+      assert.is((await daemon.metricsServer('/proxyMode')).body, 'exec');
+      const state = () => readFileSync(`/proc/${daemon.pid}/root/tmp/desired/${family}.json`, 'utf8');
+      await daemon.until('the Service', () => state().includes(ip));
+      assert.equal(complaints(daemon), []);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+}
 
 test.run();

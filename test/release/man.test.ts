@@ -8,6 +8,7 @@ import * as assert from 'uvu/assert';
 import { manPage, presentFacts } from '../../build/man-page.ts';
 import { ensurePackages } from '../../build/packages.ts';
 import { COMMANDS } from '../../core/config/command-line.ts';
+import { FIELD_LIST } from '../../core/config/fields.ts';
 import type { Flag } from '../../core/config/flag.ts';
 import { FLAG_LIST } from '../../core/config/flags.ts';
 import { skip } from '../skip.ts';
@@ -36,6 +37,12 @@ test('it has the sections that readers of section 8 look for', () => {
   const sections = [...page.matchAll(/^\.SH (.*)$/gm)].map(([, title]) => title);
   const expected = ['NAME', 'SYNOPSIS', 'DESCRIPTION', 'COMMANDS', 'OPTIONS', 'BACKENDS', 'EXAMPLES', 'FILES'];
   assert.equal(sections, [...expected, 'SIGNALS', 'EXIT STATUS', 'ENVIRONMENT', 'NOTES', 'SEE ALSO']);
+});
+
+test('it says which fields --write-config-to leaves out, and what the backend iptables needs CAP_NET_RAW for', () => {
+  const files = section('FILES');
+  for (const [path, field] of FIELD_LIST) if (field.ours) assert.ok(files.includes(path), path);
+  assert.match(section('NOTES'), 'the backend iptables also CAP_NET_RAW, for IP sets, and for the legacy variant');
 });
 
 test('text from the tables cannot become a request or an escape', () => {
@@ -101,6 +108,16 @@ else {
 }
 
 test.run();
+
+/** The words of one section, without fonts. */
+function section(title: string): string {
+  const [, text = ''] = page.split(`.SH ${title}\n`);
+  return text
+    .split('\n.SH ')[0]!
+    .replace(/^\.(\w+ ?)/gm, '')
+    .replace(/[\\"]/g, '')
+    .replace(/\s+/g, ' ');
+}
 
 /** Wide, and with plain characters only. */
 function render(): string {

@@ -7,7 +7,7 @@ import { ROOT } from './program.ts';
 export const INSTALLER = join(ROOT, 'release', 'install.sh');
 const SERVICE = join(ROOT, 'release', 'systemd');
 
-/** Programs that say this version and their architecture, and a man page; with a right SHA256SUMS. */
+/** Programs that say this version and their architecture, a man page and licences; with a right SHA256SUMS. */
 export function makeRelease(folder: string, version: string): string {
   mkdirSync(folder, { recursive: true });
   for (const arch of ['x64', 'arm64']) {
@@ -15,6 +15,7 @@ export function makeRelease(folder: string, version: string): string {
     writeFileSync(join(folder, `kube-proxy-linux-${arch}`), text, { mode: 0o755 });
   }
   writeFileSync(join(folder, 'kube-proxy.8'), `.TH KUBE-PROXY 8 "" "${version}"\n`);
+  for (const name of ['LICENSE', 'THIRD-PARTY-NOTICES']) writeFileSync(join(folder, name), `${name} of ${version}\n`);
   cpSync(SERVICE, folder, { recursive: true });
   writeSums(folder);
   return folder;

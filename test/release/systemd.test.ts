@@ -8,6 +8,7 @@ import { copyFileSync, cpSync, mkdirSync, readFileSync, statSync, writeFileSync 
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { FIELD_LIST } from '../../core/config/fields.ts';
 import { isolateTests } from '../netns/isolated.ts';
 import { skip } from '../skip.ts';
 import { type BootedSystemd, bootSystemd, systemdProblem, until } from './booted-systemd.ts';
@@ -21,6 +22,7 @@ const test = suite('systemd unit');
 const FOLDER = join(ROOT, 'release', 'systemd');
 const UNIT = join(FOLDER, 'kube-proxy.service');
 const unit = readFileSync(UNIT, 'utf8');
+const page = readFileSync(join(ROOT, 'release', 'docs', 'node.md'), 'utf8');
 const NODE = '--hostname-override=node';
 const kubeProxy = program();
 
@@ -36,23 +38,40 @@ if (covered === '') {
   cpSync(EXAMPLES, '/etc/kube-proxy/manifests', { recursive: true });
 }
 
-test('the example of a configuration is one, and the example of flags names it', () => {
+/** The fields at the top of what --write-config-to makes of a configuration. */
+function written(config: string): { readonly text: string; readonly fields: readonly string[] } {
   const to = '/run/written.yaml';
-  const { status, stderr } = run(
-    ...kubeProxy.command,
-    '--config',
-    join(FOLDER, 'kube-proxy-config.yaml'),
-    '--write-config-to',
-    to,
-  );
+  const { status, stderr } = run(...kubeProxy.command, '--config', config, '--write-config-to', to);
   assert.is(status, 0, stderr);
-  assert.match(readFileSync(to, 'utf8'), /^mode: nftables$/m);
+  const text = readFileSync(to, 'utf8');
+  return { text, fields: [...text.matchAll(/^(\w+):/gm)].map(([, name]) => name!) };
+}
+
+test('the example of a configuration is one, and so it is with all that is commented out there', () => {
+  const example = join(FOLDER, 'kube-proxy-config.yaml');
+  const text = readFileSync(example, 'utf8');
+  const { text: effective, fields } = written(example);
+  assert.match(effective, /^mode: nftables$/m);
+  const whole = '/run/whole.yaml';
+  writeFileSync(whole, text.replace(/^#(?=[a-z])/gim, ''));
+  const more = written(whole).fields;
+  for (const [, name] of text.matchAll(/^#?([a-z]\w+):/gim)) assert.ok(more.includes(name!), name);
+  // As the example and the man page say of --write-config-to.
+  const ours = FIELD_LIST.flatMap(([path, field]) => (field.ours ? [path] : []));
+  assert.equal(more.filter((name) => !fields.includes(name)).sort(), [...ours].sort());
+});
+
+test('the example of flags names the example of a configuration', () => {
   const [flags] = /^KUBE_PROXY_FLAGS=.*$/m.exec(readFileSync(join(FOLDER, 'kube-proxy.env'), 'utf8')) ?? [];
   assert.equal(settings('Environment'), [`"${flags}"`], 'without the file, the flags are the same');
 });
 
+test('the page for nodes and the unit name the same version of systemd', () => {
+  const [, version] = /systemd \(version (\d+) or newer\)/.exec(unit) ?? [];
+  assert.match(page, `| systemd ${version} or newer`);
+});
+
 test('the manifest of the page for nodes serves what the page says', () => {
-  const page = readFileSync(join(ROOT, 'release', 'docs', 'node.md'), 'utf8');
   const [manifest = ''] = /^ {4}apiVersion: v1\n[\s\S]*?\n\n/m.exec(page) ?? [];
   writeFileSync('/run/web.yaml', manifest.replace(/^ {4}/gm, ''));
   const { status, stdout, stderr } = run(
@@ -137,13 +156,23 @@ else {
       assert.ok(outcomes.includes('failed'), `${outcomes}`);
     });
   }
+
+  test('without CAP_NET_RAW the nft variant of iptables, too, has no IP sets; with it, it has', async () => {
+    const nft = SERVED_BACKENDS.find(({ title }) => title.endsWith('nft'))!;
+    for (const names of [capabilities.filter((name) => name !== 'CAP_NET_RAW'), capabilities]) {
+      await cleanUp();
+      const daemon = start(...confined(names), ...flagsOf(nft), '--backend-option=affinity=ipset');
+      await daemon.says(names === capabilities ? /Ready/ : /Sync failed;.*ipset/);
+      await daemon.stop();
+    }
+  });
 }
 
-const hidden = [ROOT, process.execPath].some((path) => /^\/(home|root|run\/user)\//.test(path));
+const hidden = [ROOT, process.execPath].some((path) => /^\/(home|root|run\/user|tmp|var\/tmp)\//.test(path));
 const unbootable =
   covered ||
   systemdProblem() ||
-  (hidden && !kubeProxy.isPacked ? 'the service sees nothing below /home and /root' : '');
+  (hidden && !kubeProxy.isPacked ? 'the service sees nothing below /home, /root and /tmp' : '');
 if (unbootable) skip('a real systemd runs the service', unbootable);
 else {
   let systemd: BootedSystemd;

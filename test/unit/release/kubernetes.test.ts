@@ -1,5 +1,5 @@
 /** What release/kubernetes renders to: valid for the API server, and fitting this program. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -23,7 +23,6 @@ import {
   KUBERNETES,
   type Manifest,
   parseManifests,
-  RELEASE,
   render,
 } from './manifests.ts';
 
@@ -32,6 +31,9 @@ const kubectl = getKubectl();
 const OVERLAYS = readdirSync(join(KUBERNETES, 'overlays')).map((name) => `overlays/${name}`);
 /** That make this the kube-proxy of a cluster. */
 const KERNEL = ['base', 'overlays/iptables', 'overlays/nftables'];
+const SERVING = [...KERNEL, 'overlays/plugin'];
+/** Next to a kube-proxy that serves. */
+const TRIALS = ['overlays/dry-run', 'overlays/plugin-trial'];
 const PROXIES = ['base', ...OVERLAYS];
 
 /** ClusterRole system:node-proxier of Kubernetes 1.36. */
@@ -156,7 +158,7 @@ for (const folder of PROXIES) {
     assert.is(settings.node.nodeName, 'node-1');
     if (settings.source.kind !== 'api') throw new Error('objects do not come from the API server');
     const { kubeconfig } = settings.source;
-    if (!KERNEL.includes(folder)) return assert.is(kubeconfig, '');
+    if (!SERVING.includes(folder)) return assert.is(kubeconfig, '');
     const at = proxyOf(folder).volumeMounts?.find(({ name }) => name === 'kube-proxy')?.mountPath;
     assert.is(kubeconfig, `${at}/kubeconfig.conf`);
   });
@@ -210,21 +212,42 @@ test('there is an overlay for each backend of the program that stands for itself
   const backends = OVERLAYS.map((folder) => loaded(folder).settings!.backend).sort();
   const needsAProgram = ['exec'];
   const own = backendNames().filter((name) => !needsAProgram.includes(name));
-  assert.equal(backends, [...own, 'example'].sort());
+  assert.equal(backends, [...own, 'example', 'example'].sort());
   for (const folder of OVERLAYS) {
     const { backend } = loaded(folder).settings!;
-    assert.is(backend, folder === 'overlays/plugin' ? 'example' : folder.split('/')[1]);
+    assert.is(backend, folder.startsWith('overlays/plugin') ? 'example' : folder.split('/')[1]);
   }
+  assert.equal(
+    OVERLAYS.filter((folder) => !SERVING.includes(folder)),
+    TRIALS,
+  );
 });
 
-test('the plugin of the overlay is where its configuration has it looked for', () => {
-  const { backend, pluginDir } = loaded('overlays/plugin').settings!;
-  const { volumes = [] } = daemonSet('overlays/plugin').spec.template.spec;
-  const mount = proxyOf('overlays/plugin').volumeMounts?.find(({ mountPath }) => mountPath === pluginDir);
-  const source = volumes.find(({ name }) => name === mount?.name)?.configMap?.name;
-  const files = Object.keys(find<ConfigMap>(rendered('overlays/plugin'), 'ConfigMap', source).data);
-  assert.equal(files, [`${backend}.mjs`]);
-  assert.is(mount?.readOnly, true);
+for (const folder of ['overlays/plugin', 'overlays/plugin-trial']) {
+  test(`${folder}: every container has the plugin where its configuration has it looked for`, () => {
+    const { backend, pluginDir } = loaded(folder).settings!;
+    const { volumes = [], containers, initContainers = [] } = daemonSet(folder).spec.template.spec;
+    for (const { name, volumeMounts } of [...containers, ...initContainers]) {
+      const mount = volumeMounts?.find(({ mountPath }) => mountPath === pluginDir);
+      const source = volumes.find((volume) => volume.name === mount?.name)?.configMap?.name ?? '';
+      assert.is.not(source, '', `${name} has no plugin`);
+      const files = Object.keys(find<ConfigMap>(rendered(folder), 'ConfigMap', source).data);
+      assert.equal(files, [`${backend}.mjs`]);
+      assert.is(mount?.readOnly, true);
+    }
+  });
+}
+
+test('a plugin is tried with the file and the options that it serves with, and only the trial goes first without memory', () => {
+  const code = (folder: string) =>
+    rendered(folder).flatMap((object) =>
+      object.kind === 'ConfigMap' ? ((object as ConfigMap).data['example.mjs'] ?? []) : [],
+    );
+  assert.equal(code('overlays/plugin-trial'), code('overlays/plugin'));
+  const { backendOptions, oomScoreAdj } = loaded('overlays/plugin').settings!;
+  assert.equal(loaded('overlays/plugin-trial').settings?.backendOptions, backendOptions);
+  assert.is(oomScoreAdj, loaded('base').settings?.oomScoreAdj);
+  assert.ok(loaded('overlays/plugin-trial').settings!.oomScoreAdj > 0);
 });
 
 test('overlays differ from the base in what they are for', () => {
@@ -236,13 +259,14 @@ test('overlays differ from the base in what they are for', () => {
   assert.is(configMap('overlays/nftables').data['kubeconfig.conf'], configMap('base').data['kubeconfig.conf']);
 });
 
-for (const folder of KERNEL) {
+for (const folder of SERVING) {
   test(`${folder}: has kubeadm's names, so that what is written about kube-proxy everywhere holds`, () => {
     assert.is(daemonSet(folder).metadata.name, 'kube-proxy');
     assert.is(daemonSet(folder).spec.template.metadata.labels['k8s-app'], 'kube-proxy');
     assert.is(configMap(folder).metadata.name, 'kube-proxy');
     assert.equal(Object.keys(configMap(folder).data).sort(), ['config.conf', 'kubeconfig.conf']);
-    const mounts = proxyOf(folder).volumeMounts?.map(({ name, mountPath }) => `${name} ${mountPath}`);
+    const own = proxyOf(folder).volumeMounts?.filter(({ name }) => name !== 'plugins');
+    const mounts = own?.map(({ name, mountPath }) => `${name} ${mountPath}`);
     assert.equal(mounts?.sort(), ['kube-proxy /var/lib/kube-proxy', 'tmp /tmp', 'xtables-lock /run/xtables.lock']);
   });
 
@@ -271,7 +295,7 @@ test('the kubeconfig leads nowhere until someone says where the API server is', 
   assert.is(users[0].user.tokenFile, `${folder}/token`);
 });
 
-for (const folder of ['overlays/dry-run', 'overlays/plugin']) {
+for (const folder of TRIALS) {
   test(`${folder}: can be next to the node's kube-proxy: no name, port or right is shared`, () => {
     const named = (each: string) => rendered(each).map(({ kind, metadata }) => `${kind} ${metadata.name}`);
     assert.equal(
@@ -320,28 +344,6 @@ test('cleanup removes, and then waits without doing anything', () => {
   assert.equal(line.faults, []);
   assert.is(line.values.backend, 'dry-run');
   assert.is(dirname(program!), '/usr/local/bin');
-});
-
-test('files that the documents name are there, and JSON in their commands is JSON', () => {
-  for (const path of ['kubernetes/README.md', 'docs/migration.md']) {
-    const text = readFileSync(join(RELEASE, path), 'utf8');
-    const named = [...text.matchAll(/\brelease\/([\w./-]+\w)/g)].map(([, name]) => join(RELEASE, name!));
-    const links = [...text.matchAll(/\]\(([^)#]+)/g)].map(([, name]) => join(RELEASE, dirname(path), name!));
-    const folders = [...text.matchAll(/`((?:base|overlays|cleanup)\/[\w./-]*)`/g)].map(([, name]) =>
-      join(KUBERNETES, name!),
-    );
-    assert.ok(named.length + links.length + folders.length >= 3, path);
-    for (const file of [...named, ...links, ...folders]) assert.ok(existsSync(file), `${path}: there is no ${file}`);
-    for (const [, json] of text.matchAll(/ -p '([^']*)'/g)) JSON.parse(json!);
-    const headings = [...text.matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
-      title!
-        .toLowerCase()
-        .replace(/[^\w -]/g, '')
-        .replaceAll(' ', '-'),
-    );
-    for (const [, anchor] of text.matchAll(/\]\(#([^)]+)\)/g))
-      assert.ok(headings.includes(anchor!), `${path}: #${anchor}`);
-  }
 });
 
 test.run();

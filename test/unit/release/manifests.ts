@@ -63,7 +63,7 @@ export interface Container {
 }
 
 export interface Probe {
-  readonly httpGet: { readonly path: string; readonly port: number };
+  readonly httpGet: { readonly path: string; readonly port: number; readonly host?: string };
 }
 
 export interface SecurityContext {

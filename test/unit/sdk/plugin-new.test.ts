@@ -47,8 +47,9 @@ function made(): string {
 test('it writes a backend, its test, the types, a manifest and what to do next, and says so', () => {
   const { status, stdout, stderr } = pluginNew(NAME);
   assert.is(status, 0, stderr);
-  const files = ['README.md', 'acme-lb.js', 'acme-lb.test.js', 'kube-proxy.d.ts', 'package.json', 'services.yaml'];
-  assert.equal(readdirSync(join(folder, NAME)).sort(), files);
+  const own = ['acme-lb.js', 'acme-lb.test.js', 'fake-host.js', 'kube-proxy.d.ts', 'services.yaml'];
+  const files = [...own, 'README.md', 'package.json', 'tsconfig.json'];
+  assert.equal(readdirSync(join(folder, NAME)).sort(), files.sort());
   for (const file of files) assert.ok(stdout.includes(file), `${file} is named`);
   assert.match(stdout, 'kube-proxy plugin test ./acme-lb.js');
 });
@@ -94,21 +95,64 @@ test('its own test passes, with Node.js alone, and fails when the backend is bro
   }
 });
 
-test('a strict compiler finds nothing in it, and does find a slip', () => {
+/** `npx tsc -p .` after `npm install --save-dev typescript @types/node`, or with stricter options. */
+function compiled(plugin: string, ...options: readonly string[]) {
+  const installed = join(plugin, 'node_modules');
+  if (!existsSync(installed)) symlinkSync(join(ROOT, 'node_modules'), installed);
+  return run(join(ROOT, 'node_modules/.bin/tsc'), ['--pretty', 'false', '-p', '.', ...options], plugin);
+}
+
+test('a compiler with its tsconfig.json finds nothing in it, nor does a stricter one, and does find a slip', () => {
   const plugin = made();
-  const compilerOptions = {
-    ...{ allowJs: true, checkJs: true, noEmit: true, strict: true, target: 'es2024', module: 'nodenext' },
-    ...{ exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, noImplicitReturns: true },
-    ...{ noUnusedLocals: true, noUnusedParameters: true, skipLibCheck: false },
-    ...{ types: ['node'], typeRoots: [join(ROOT, 'node_modules/@types')] },
-  };
-  writeFileSync(join(plugin, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.js', '*.ts'] }));
-  const tsc = () => run(join(ROOT, 'node_modules/.bin/tsc'), ['--pretty', 'false', '-p', plugin]);
-  assert.equal(tsc(), { status: 0, stdout: '', stderr: '' });
+  const nothing = { status: 0, stdout: '', stderr: '' };
+  assert.equal(compiled(plugin), nothing);
+  const all = ['exactOptionalPropertyTypes', 'noUncheckedIndexedAccess', 'noImplicitReturns', 'noUnusedLocals'];
+  const stricter = [...all, 'noUnusedParameters'].map((option) => `--${option}`);
+  assert.equal(compiled(plugin, ...stricter, '--skipLibCheck', 'false'), nothing);
 
   const file = join(plugin, `${NAME}.js`);
   writeFileSync(file, readFileSync(file, 'utf8').replace('change.upsert', 'change.upserted'));
-  assert.match(tsc().stdout, /acme-lb\.js.*'upserted' does not exist/);
+  assert.match(compiled(plugin).stdout, /acme-lb\.js.*'upserted' does not exist/);
+});
+
+test('the compiler takes a backend in TypeScript beside it, and refuses there what Node.js could not run', () => {
+  const plugin = made();
+  const file = join(plugin, 'typed.ts');
+  const text = [
+    "import { fakeHost } from './fake-host.js';",
+    "import type { BackendPlugin, Host } from './kube-proxy.d.ts';",
+    "import plugin from './acme-lb.js';",
+    "export { type Named } from './named.ts';",
+    'export const host: Host = fakeHost({ requestFullSync() {} });',
+    "export default { ...plugin, name: 'typed' } satisfies BackendPlugin;",
+  ].join('\n');
+  writeFileSync(file, text);
+  writeFileSync(join(plugin, 'named.ts'), 'export interface Named {\n  readonly name: string;\n}\n');
+  assert.is(compiled(plugin).stdout, '');
+  writeFileSync(join(plugin, 'plain.js'), "export const wrong = 'text'.nonsense();\n");
+  assert.match(compiled(plugin).stdout, /plain\.js.*nonsense/);
+  writeFileSync(file, `${text}\nexport enum Kind { Some }`);
+  assert.match(compiled(plugin).stdout, /typed\.ts.*erasableSyntaxOnly/);
+});
+
+test('the conformance kit finds nothing wrong with it, and has no advice', () => {
+  const { status, stdout } = run(process.execPath, [MAIN, 'plugin', 'test', join(made(), `${NAME}.js`)]);
+  assert.is(status, 0, stdout);
+  assert.match(stdout, /^\d+ hold, 0 fail, \d+ not tried$/m);
+});
+
+test('its test fakes what a backend is handed as kube-proxy hands it: frozen, and nothing that the test did not give', () => {
+  const plugin = made();
+  const script = `
+    import assert from 'node:assert/strict';
+    import { change, fakeHost, port } from './fake-host.js';
+    const { upsert: [web] } = change({ upsert: [port('shop/web:http/UDP')] });
+    assert.deepEqual([web.namespace, web.name, web.portName, web.protocol], ['shop', 'web', 'http', 'UDP']);
+    assert.throws(() => web.cluster.push(1), TypeError);
+    assert.throws(() => fakeHost().netlink.nftables(), /fakeHost/);
+    assert.equal(fakeHost({ exec: () => 'mine' }).exec(), 'mine');`;
+  const { status, stderr } = run(process.execPath, ['--input-type=module', '-e', script], plugin);
+  assert.is(status, 0, stderr);
 });
 
 test('the daemon runs with it as the README says, and it follows an edit', async () => {

@@ -4,7 +4,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
 {{- define "kube-proxy.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- $name := required "image.repository: there is no public image; give --set image.repository=REGISTRY/kube-proxy" .Values.image.repository -}}
+{{- with .Values.image.digest }}{{ $name }}@{{ . }}{{ else }}{{ $name }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end -}}
 {{- end }}
 
 {{/* The KubeProxyConfiguration: what the chart knows, and .Values.config over it. */}}
@@ -23,13 +24,36 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $_ := set $config $key .Values.backend -}}
 {{- with .Values.backendOptions }}{{ $_ := set $config "backendOptions" . }}{{ end -}}
 {{- with .Values.plugins }}{{ $_ := set $config "pluginDir" "/etc/kube-proxy/plugins" }}{{ end -}}
-{{- mustMergeOverwrite $config (deepCopy .Values.config) | toYaml -}}
+{{- if hasKey .Values.config "hostnameOverride" }}
+{{- fail "config.hostnameOverride: cannot be one name for all nodes; each goes by its spec.nodeName. Leave it out" }}
+{{- end -}}
+{{- $config = mustMergeOverwrite $config (deepCopy .Values.config) -}}
+{{- if and (eq (get $config "backend") "exec") (not (dig "command" "" (get $config "backendOptions" | default dict))) }}
+{{- fail "backendOptions.command: the backend exec needs the path of a program, in the image or in extraVolumes" }}
+{{- end -}}
+{{- toYaml $config -}}
 {{- end }}
 
-{{/* The port of an address such as "0.0.0.0:10256" in the configuration: probes follow it. */}}
-{{- define "kube-proxy.port" -}}
-{{- $config := include "kube-proxy.config" .root | fromYaml -}}
-{{- regexFind "[0-9]+$" (get $config .field) -}}
+{{/* As the program chooses it. */}}
+{{- define "kube-proxy.backend" -}}
+{{- $config := include "kube-proxy.config" . | fromYaml -}}
+{{- get $config "backend" | default (get $config "mode") | default "iptables" -}}
+{{- end }}
+
+{{/*
+Where a server of the configuration listens, as YAML: `port`, and `host` unless it is all addresses. An address is
+"IP:port", an IP alone, "" for the default, or "0": no such server, and then this is empty.
+*/}}
+{{- define "kube-proxy.server" -}}
+{{- $address := get (include "kube-proxy.config" .root | fromYaml) .field -}}
+{{- if ne $address "0" }}
+{{- $port := regexFind "^(\\[.*\\]|[^:]*):[0-9]+$" $address | regexFind "[0-9]+$" | default .port -}}
+{{- $host := regexReplaceAll "^\\[?(.*?)\\]?$" (trimSuffix (printf ":%s" $port) $address) "${1}" -}}
+port: {{ $port }}
+{{- if not (has $host (list "" "0.0.0.0" "::")) }}
+host: {{ $host | quote }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "kube-proxy.mounts" -}}
@@ -44,6 +68,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - name: plugins
   mountPath: /etc/kube-proxy/plugins
   readOnly: true
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
 
