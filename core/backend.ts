@@ -15,8 +15,10 @@
  * - A plugin shares the process with the core. Calls that end or change all of it (process.exit, process.chdir) throw; a
  *   call that keeps the processor keeps it from everything else. What cannot promise that runs under the exec backend.
  */
+import type { DummyLink, IPVS } from './ipvs.ts';
 import type { Nftables, Printers } from './nftables.ts';
 
+export type * from './ipvs.ts';
 export type * from './nftables.ts';
 
 export type IPFamily = 'IPv4' | 'IPv6';
@@ -379,6 +381,9 @@ export interface Netlink {
   nftablesGeneration(): number;
   nftables(): Nftables;
   nfacct(): PacketCounters;
+  ipvs(): IPVS;
+  /** A dummy interface of that name, which need not exist yet. Throws "KP_NETLINK_INVALID" if none can have it. */
+  dummyLink(name: string): DummyLink;
 }
 
 /** The kernel's IP sets (nfnetlink subsystem ipset), without the `ipset` tool. */

@@ -13,30 +13,39 @@ import { attributesByType, attributeText, attributeU32, HOST_IS_LITTLE_ENDIAN } 
 import { malformed } from './errors.ts';
 
 export const RTM_NEWLINK = 16;
+export const RTM_DELLINK = 17;
 export const RTM_GETLINK = 18;
 export const RTM_NEWADDR = 20;
+export const RTM_DELADDR = 21;
 export const RTM_GETADDR = 22;
 
 export const AF_UNSPEC = 0;
-const AF_INET = 2;
-const AF_INET6 = 10;
+export const AF_INET = 2;
+export const AF_INET6 = 10;
 
 export const IFINFOMSG_BYTES = 16;
 export const IFADDRMSG_BYTES = 8;
 
-const IFLA_IFNAME = 3;
+export const IFLA_IFNAME = 3;
+export const IFLA_LINKINFO = 18;
+/** Inside LINKINFO. */
+export const IFLA_INFO_KIND = 1;
 export const IFLA_EXT_MASK = 29;
 /** Statistics are a third of a link's message, and nobody here reads them. */
 export const RTEXT_FILTER_SKIP_STATS = 1 << 3;
 
-const IFA_ADDRESS = 1;
-const IFA_LOCAL = 2;
+export const IFA_ADDRESS = 1;
+export const IFA_LOCAL = 2;
 /** All 32 flags; the header has room for the lowest 8 only. Linux 3.14. */
 const IFA_FLAGS = 8;
 
+/** Its uniqueness on the link is not tested. */
+export const IFA_F_NODAD = 0x02;
 export const IFA_F_OPTIMISTIC = 0x04;
 export const IFA_F_DADFAILED = 0x08;
 export const IFA_F_TENTATIVE = 0x40;
+
+export const RT_SCOPE_LINK = 253;
 
 export const IFF_UP = 0x1;
 /** Operational: up, and with a carrier. */
@@ -75,6 +84,14 @@ export function parseLink(payload: Uint8Array): Link {
   return { index, name: attributeText(name), flags: view.getUint32(8, HOST_IS_LITTLE_ENDIAN) };
 }
 
+/** What a virtual interface is one of: "dummy", "veth", …; "" for the others. @throws NetlinkError KP_NETLINK_MALFORMED */
+export function parseLinkKind(payload: Uint8Array): string {
+  if (payload.length < IFINFOMSG_BYTES) throw malformed(`a link of ${payload.length} bytes`);
+  const info = attributesByType(payload.subarray(IFINFOMSG_BYTES)).get(IFLA_LINKINFO);
+  const kind = info && attributesByType(info).get(IFLA_INFO_KIND);
+  return kind === undefined ? '' : attributeText(kind);
+}
+
 /**
  * undefined: an address of another family (MCTP, phonet), or one without an address.
  * @throws NetlinkError KP_NETLINK_MALFORMED
@@ -95,6 +112,11 @@ export function parseLinkAddress(payload: Uint8Array): LinkAddress | undefined {
     scope,
     flags: flags === undefined ? lowFlags : attributeU32(flags),
   };
+}
+
+/** Into a struct ifinfomsg or ifaddrmsg: it has the same place in both. */
+export function writeLinkIndex(header: Uint8Array, index: number): void {
+  viewOf(header).setUint32(4, index, HOST_IS_LITTLE_ENDIAN);
 }
 
 /**
