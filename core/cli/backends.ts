@@ -69,6 +69,8 @@ export interface LoadedBackend {
   readonly builtIn?: BuiltIn;
   /** The file of one that is not built in. */
   readonly path?: string;
+  /** Of its files, those that look different now from what was read, and runs. */
+  readonly changed?: readonly string[];
 }
 
 /** `backend` as in --backend; a path is relative to the working directory. Rejects with a `PluginFault`. */
@@ -79,19 +81,25 @@ export async function findBackend(backend: string, pluginDir: string): Promise<L
   if (!isPath && pluginDir === '') {
     throw new Error(`there is no backend "${backend}"; available: ${backendNames().join(', ')}`);
   }
-  const { loadPlugin } = await import('../plugin/load.ts');
+  const [{ loadPlugin }, { changedSinceRead }] = await Promise.all([
+    import('../plugin/load.ts'),
+    import('../plugin/stamps.ts'),
+  ]);
   const path = findPlugin(isPath ? resolve(backend) : backend, pluginDir, backendNames());
   const name = isPath ? undefined : backend;
-  return { plugin: await loadPlugin({ path, name, reserved: reservedNames() }), path };
+  const plugin = await loadPlugin({ path, name, reserved: reservedNames() });
+  return { plugin, path, changed: changedSinceRead(path) };
 }
 
 /** The backend that the settings name, and the options it is to get. */
 export async function chooseBackend(settings: Settings): Promise<ChosenBackend> {
-  const { plugin, builtIn } = await findBackend(settings.backend, settings.pluginDir);
+  const { plugin, builtIn, path, changed = [] } = await findBackend(settings.backend, settings.pluginDir);
   return {
     plugin,
     options: { ...builtIn?.options?.(settings), ...settings.backendOptions },
     leavesHostAlone: plugin.leavesHostAlone === true,
+    file: path,
+    changed,
   };
 }
 

@@ -1,15 +1,16 @@
 /**
- * Cleaning up: `kube-proxy cleanup`, where every built-in backend, and a plugin that is named, removes what it ever
- * made; and in the daemon, where what one backend left goes when another has taken over. One that fails does not keep
+ * Cleaning up: `kube-proxy cleanup`, where every built-in backend, and a plugin that the command or the file of --config
+ * names, removes what it ever made; and in the daemon, where what one backend left goes when another has taken over. One that fails does not keep
  * the others from their part.
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { BackendPlugin } from '../backend.ts';
+import { readConfigFile } from '../config/read-config.ts';
+import { checkSettings, type Settings } from '../config/settings.ts';
 import { type ChosenBackend, openBackend } from '../daemon/open-backend.ts';
 import { containFaults } from '../daemon/process.ts';
 import { systemClock } from '../node/clock.ts';
-import { errorText, type Log } from '../observe/log.ts';
-import { BUILT_IN, type BuiltIn, findBackend, type LoadedBackend, loadBackend } from './backends.ts';
+import { errorText, escapeControls, type Log } from '../observe/log.ts';
+import { BUILT_IN, type BuiltIn, backendNames, findBackend, type LoadedBackend, loadBackend } from './backends.ts';
 import type { Run } from './main.ts';
 import { faultLines } from './report-fault.ts';
 
@@ -27,19 +28,57 @@ export async function cleanup(run: Run): Promise<number> {
 }
 
 async function cleanUpAll(run: Run): Promise<number> {
-  const { settings, line, log } = run;
-  if (!line.given.has('backend')) return cleanUpEach(run, undefined);
+  const { line, log } = run;
+  const isNamed = line.given.has('backend');
+  if (!isNamed && line.values.config === '') return cleanUpEach(run, undefined, 0);
   const contained = containFaults(log);
   try {
-    // What was named wrongly is to be known before anything is removed.
-    return await cleanUpEach(run, await findBackend(settings.backend, settings.pluginDir));
+    const { settings, fault } = await withFile(run);
+    if (fault !== undefined) tell(run, `${fault}; what it names is not cleaned up`);
+    const failures = fault === undefined ? 0 : 1;
+    // What was named wrongly in the command is to be known before anything is removed.
+    if (isNamed) {
+      return await cleanUpEach({ ...run, settings }, await findBackend(settings.backend, settings.pluginDir), failures);
+    }
+    if (fault !== undefined) return await cleanUpEach(run, undefined, failures);
+    let named: LoadedBackend | undefined;
+    try {
+      named = await findBackend(settings.backend, settings.pluginDir);
+    } catch (error) {
+      tell(run, `${errorText(error)}; it is not cleaned up`);
+    }
+    return await cleanUpEach({ ...run, settings }, named, named ? 0 : 1);
   } finally {
     contained.release();
   }
 }
 
-async function cleanUpEach({ settings, terminal, log }: Run, named: LoadedBackend | undefined): Promise<number> {
-  let failures = 0;
+interface WithFile {
+  readonly settings: Settings;
+  /** Why the file is left out; its name begins it. */
+  readonly fault?: string;
+}
+
+/** A file that is faulty, or gone, keeps nobody from cleaning up, least of all who wants to be rid of all this. */
+async function withFile({ settings, line }: Run): Promise<WithFile> {
+  const fileName = line.values.config;
+  if (fileName === '') return { settings };
+  try {
+    const read = checkSettings(line, backendNames(), { text: await readConfigFile(fileName), fileName });
+    if (read.faults.length === 0) return { settings: read.settings };
+    return { settings, fault: read.faults.map(({ where, what }) => `${where}: ${what}`).join('; ') };
+  } catch (error) {
+    return { settings, fault: `--config: ${errorText(error)}` };
+  }
+}
+
+function tell({ terminal }: Run, text: string): void {
+  terminal.stderr(`kube-proxy: ${escapeControls(text)}\n`);
+}
+
+async function cleanUpEach(run: Run, named: LoadedBackend | undefined, earlierFailures: number): Promise<number> {
+  const { settings, terminal, log } = run;
+  let failures = earlierFailures;
   const report = (name: string, outcome: Outcome): void => {
     if (outcome.kind === 'clean') terminal.stdout(`${name}: cleaned up\n`);
     else if (outcome.kind === 'unsupported') {
@@ -60,7 +99,7 @@ async function cleanUpEach({ settings, terminal, log }: Run, named: LoadedBacken
   }
   if (named && !named.builtIn) {
     const { plugin } = named;
-    report(plugin.name, await cleanUp(plugin, settings.backendOptions, log));
+    report(plugin.name, await cleanUp({ plugin, options: settings.backendOptions, file: named.path }, log));
   }
   return failures === 0 ? 0 : 1;
 }
@@ -100,9 +139,9 @@ export function createLeftovers(log: Log): Leftovers {
       const before = current;
       current = chosen;
       if (!before || before.leavesHostAlone || isCleanedAnyway(before)) return;
-      const { plugin, options } = before;
+      const { plugin, options, file } = before;
       const isKnown = earlier.some((one) => one.plugin === plugin && isDeepStrictEqual(one.options, options));
-      if (!isKnown) earlier.push({ plugin, options });
+      if (!isKnown) earlier.push({ plugin, options, file });
     },
 
     async cleanUp() {
@@ -116,7 +155,7 @@ export function createLeftovers(log: Log): Leftovers {
       for (const one of [...earlier]) {
         // What the same plugin made with other options is its own business: cleanup would take its new rules, too.
         if (one.plugin.name === name) continue;
-        const done = await tidy(one.plugin.name, cleanUp(one.plugin, one.options, log));
+        const done = await tidy(one.plugin.name, cleanUp(one, log));
         if (done) earlier.splice(earlier.indexOf(one), 1);
       }
     },
@@ -138,14 +177,15 @@ async function cleanUpBuiltIn(
   options: Readonly<Record<string, unknown>> = {},
 ): Promise<Outcome> {
   try {
-    return await cleanUp(await loadBackend(entry), { ...entry.cleanupOptions, ...options }, log);
+    return await cleanUp({ plugin: await loadBackend(entry), options: { ...entry.cleanupOptions, ...options } }, log);
   } catch (error) {
     return { kind: 'failed', error };
   }
 }
 
 /** Contained as in the daemon, whatever it does. Never rejects. */
-async function cleanUp(plugin: BackendPlugin, options: ChosenBackend['options'], log: Log): Promise<Outcome> {
+async function cleanUp(chosen: ChosenBackend, log: Log): Promise<Outcome> {
+  const { plugin } = chosen;
   const controller = new AbortController();
   const { promise: late, resolve } = Promise.withResolvers<Outcome>();
   const cancel = systemClock.after(LIMIT_MS, () => {
@@ -153,7 +193,7 @@ async function cleanUp(plugin: BackendPlugin, options: ChosenBackend['options'],
     resolve({ kind: 'failed', error: new Error(what) });
   });
   try {
-    return await Promise.race([cleanUpWith({ plugin, options }, controller.signal, log), late]);
+    return await Promise.race([cleanUpWith(chosen, controller.signal, log), late]);
   } finally {
     cancel();
     controller.abort();

@@ -50,12 +50,12 @@ export const TOPICS: Readonly<Record<Command, Topic>> = {
     ],
   },
   cleanup: {
-    usage: 'kube-proxy cleanup [--backend FILE|NAME]',
+    usage: 'kube-proxy cleanup [--config FILE | --backend FILE|NAME]',
     about:
       'Removes everything that any built-in backend ever made on this host, and nothing else. Rules outlive ' +
-      'kube-proxy on purpose; this is the way to be rid of them. What a backend of others made it removes when --backend ' +
-      'names that one (exec, a plugin), with its options. Status 1 if anything could not be removed.',
-    groups: ['backend', 'log'],
+      'kube-proxy on purpose; this is the way to be rid of them. What exec or a plugin made it removes when --config or ' +
+      '--backend names that one, with its options. Status 1 if anything could not be removed.',
+    groups: ['config', 'backend', 'log'],
     examples: [
       ['kube-proxy cleanup', 'after the last kube-proxy of this node has ended'],
       ['kube-proxy --cleanup', 'the same, as other kube-proxies spell it'],

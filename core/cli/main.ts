@@ -127,8 +127,14 @@ function hasCode(error: unknown, ...codes: readonly string[]): error is Error {
 }
 
 function processTerminal(): Terminal {
-  // Who reads our output may stop reading (kube-proxy render | head); that ends no command and no daemon.
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+      // Who reads our output may stop reading (kube-proxy render | head); that ends no command and no daemon.
+      if (code === 'EPIPE' || stream === process.stderr) return;
+      process.exitCode = 1;
+      process.stderr.write(`kube-proxy: the output is not complete: ${message}; write it where there is room\n`);
+    });
+  }
   return {
     stdout: (text) => void process.stdout.write(text),
     stderr: (text) => void process.stderr.write(text),

@@ -14,14 +14,16 @@ import { VERSION } from './version.ts';
 export async function pluginTest({ settings, line, log, terminal }: Run): Promise<number> {
   const { testBackend } = await import('../../test/conformance/kit.ts');
   const name = asGiven(line.operand);
+  // That of the settings is the one of the backend that --backend names.
+  const { pluginDir } = settings.configuration;
   return testBackend({
     load: async () => {
-      const { plugin, builtIn, path = '' } = await findBackend(name, settings.pluginDir);
+      const { plugin, builtIn, path = '' } = await findBackend(name, pluginDir);
       const options = { ...builtIn?.options?.(settings), ...settings.backendOptions };
       return { plugin, options, file: path, version: builtIn ? VERSION : (plugin.version ?? '') };
     },
     file: isBuiltIn(name) ? '' : name,
-    also: [settings.configFile, settings.pluginDir],
+    also: [settings.configFile, pluginDir],
     makeHost: createHost,
     program: ownProgram(),
     agent: [...ownProgram(), AGENT_WORD],
@@ -35,7 +37,7 @@ export async function pluginTest({ settings, line, log, terminal }: Run): Promis
 }
 
 /** Why there are none, where the command line has no words for what a configuration file says. */
-function flagsOf(name: string, { pluginDir, backendOptions }: Settings): readonly string[] | string {
+function flagsOf(name: string, { configuration: { pluginDir }, backendOptions }: Settings): readonly string[] | string {
   const options = Object.entries(backendOptions);
   const structured = options.find(([, value]) => typeof value !== 'string');
   if (structured) return `the option ${structured[0]} is no text, so that it cannot be given to the daemon by a flag`;

@@ -10,11 +10,12 @@ import { basename, extname } from 'node:path';
 import type { BackendPlugin, IPFamily, LogValues } from '../backend.ts';
 import type { Settings } from '../config/settings.ts';
 import { harmlessError } from '../daemon/harmless-error.ts';
-import { type OpenBackend, openBackend } from '../daemon/open-backend.ts';
+import { createFault, type OpenBackend, openBackend, warnOfPlugin } from '../daemon/open-backend.ts';
 import { inPlugin } from '../daemon/plugin-context.ts';
 import { containFaults } from '../daemon/process.ts';
 import { systemClock } from '../node/clock.ts';
-import { errorText, escapeControls, type Log } from '../observe/log.ts';
+import { errorText, escapeControls, type Log, messageText, valuesOf } from '../observe/log.ts';
+import { withoutCode } from '../plugin/fault.ts';
 import { findPlugin, listPlugins } from '../plugin/find.ts';
 import { BUILT_IN, backendNames, findBackend, type LoadedBackend, loadBackend } from './backends.ts';
 import type { Run } from './main.ts';
@@ -111,7 +112,7 @@ async function look(
       });
     loaded = await inPlugin({ name, escaped }, load);
   } catch (error) {
-    return { ...unknown, reason: errorText(error), code: codeOf(error) };
+    return { ...unknown, reason: reasonOf(error), code: codeOf(error) };
   }
   const { plugin, builtIn, path = '' } = loaded;
   const about = {
@@ -124,18 +125,19 @@ async function look(
   const options = { ...builtIn?.options?.(settings), ...(isChosen ? settings.backendOptions : {}) };
   const remarks: string[] = [];
   try {
-    const { families, abilities } = await tryOut(plugin, options, remembering(log.child(plugin.name), remarks));
+    const { families, abilities } = await tryOut(loaded, options, remembering(log.child(plugin.name), remarks));
     return { ...about, families, abilities, remarks, reason: '', code: '' };
   } catch (error) {
     const wantsOptions = builtIn?.cleanedByOptions && Object.keys(options).length === 0;
     const code = wantsOptions ? 'KP_BACKEND_OPTION' : codeOf(error);
-    return { ...about, families: [], abilities: [], remarks, reason: errorText(error), code };
+    return { ...about, families: [], abilities: [], remarks, reason: reasonOf(error), code };
   }
 }
 
 /** Contained as in the daemon. Rejects as create() does, and if that takes long or makes no backend. */
-async function tryOut(plugin: BackendPlugin, options: Readonly<Record<string, unknown>>, log: Log) {
+async function tryOut({ plugin, path }: LoadedBackend, options: Readonly<Record<string, unknown>>, log: Log) {
   const { name, apiVersion, summary } = plugin;
+  warnOfPlugin(log, { plugin });
   /** As the plugin made it: contained, it has a health of its own. */
   let made: unknown;
   const create: BackendPlugin['create'] = async (host, given) => {
@@ -145,7 +147,7 @@ async function tryOut(plugin: BackendPlugin, options: Readonly<Record<string, un
   };
   const controller = new AbortController();
   const opening = openBackend({
-    chosen: { plugin: { name, apiVersion, summary, create }, options },
+    chosen: { plugin: { name, apiVersion, summary, create }, options, file: path },
     log,
     signal: controller.signal,
     metrics: { register: () => () => {} },
@@ -167,7 +169,7 @@ async function inTime(opening: Promise<OpenBackend>, name: string): Promise<Open
   const { promise: late, reject } = Promise.withResolvers<never>();
   const cancel = systemClock.after(CREATE_LIMIT_MS, () => {
     void opening.then((opened) => opened.discard()).catch(() => {});
-    reject(new Error(`backend ${name}: was not created within ${CREATE_LIMIT_MS / 1000} s`));
+    reject(createFault(name, CREATE_LIMIT_MS));
   });
   try {
     return await Promise.race([opening, late]);
@@ -192,10 +194,12 @@ function abilitiesOf(plugin: BackendPlugin, made: unknown): readonly string[] {
 
 /** What a backend says while it looks around belongs into its line; into the log only what is for who asks for more. */
 function remembering(log: Log, remarks: string[]): Log {
-  const remember = (message: string, values: LogValues = {}): void => {
+  const remember = (message: unknown, given?: LogValues): void => {
+    const values = valuesOf(given);
     const shown = Object.entries(values).map(([name, value]) => ` ${name}=${errorText(value)}`);
-    remarks.push(`${message}${shown.join('')}`);
-    log.verbose(2, message, values);
+    const text = messageText(message);
+    remarks.push(`${text}${shown.join('')}`);
+    log.verbose(2, text, values);
   };
   const remembered: Log = { ...log, error: remember, warn: remember, info: remember, child: () => remembered };
   return remembered;
@@ -223,6 +227,11 @@ function finding({ file, families, abilities, reason: whole, code, remarks }: Li
   if (code.startsWith('KP_PLUGIN_') || code === 'KP_BACKEND_SHAPE') return `faulty (${code}): ${reason}`;
   if (code === 'KP_BACKEND_OPTION') return `needs options that fit: ${reason}`;
   return isRoot ? `not on this node: ${reason}` : `not as this user, who is not root: ${reason}`;
+}
+
+/** Its code has a place of its own. */
+function reasonOf(error: unknown): string {
+  return withoutCode(errorText(error), codeOf(error));
 }
 
 function codeOf(error: unknown): string {

@@ -7,9 +7,11 @@
  * backend runs one.
  */
 import type { Abilities, Backend, Clock, IPFamily } from '../backend.ts';
-import { describeError } from '../sync/describe-error.ts';
-import { freezeChange } from './freeze-change.ts';
-import { named } from './harmless-error.ts';
+import { withCode } from '../plugin/fault.ts';
+import { BACKEND_MEMBERS, foundInstead, misspelt } from '../plugin/members.ts';
+import { describeError, describeValue } from '../sync/describe-error.ts';
+import { freezeChange, frozenFault } from './freeze-change.ts';
+import { harmlessError, named } from './harmless-error.ts';
 import type { PluginCalls } from './plugin-calls.ts';
 import type { PluginFaults } from './plugin-faults.ts';
 
@@ -18,6 +20,8 @@ export type AnyBackend = Backend & Abilities;
 export interface ContainBackendOptions {
   /** The plugin's name; begins the errors. */
   readonly name: string;
+  /** The plugin's file, where it is known. */
+  readonly file?: string | undefined;
   /** What `create` resolved to, whatever that is. */
   readonly made: unknown;
   readonly calls: PluginCalls;
@@ -29,13 +33,22 @@ export interface ContainBackendOptions {
 /** Throws (KP_BACKEND_SHAPE) if it is no backend; nothing but `close`, where there is one, can be called then. */
 export function containBackend(options: ContainBackendOptions): AnyBackend {
   const { name, calls, faults, clock } = options;
-  const { backend, families } = checkBackend(name, options.made);
+  const { backend, families } = checkBackend(options);
   faults.serves(families);
   /** Since when the call for a family has not settled, though whoever made it may have given up. */
   const syncing = new Map<IPFamily, number>();
   const checking = new Map<IPFamily, number>();
   /** Families for which a sync was wanted meanwhile. */
   const wanted = new Set<IPFamily>();
+
+  /** What it rejects with is harmless, and says where it was thrown. */
+  async function call<T>(what: string, invoke: () => T | PromiseLike<T>): Promise<T> {
+    try {
+      return await calls.call(what, invoke);
+    } catch (thrown) {
+      throw harmlessError(thrown);
+    }
+  }
 
   const contained: AnyBackend = {
     families,
@@ -50,22 +63,28 @@ export function containBackend(options: ContainBackendOptions): AnyBackend {
       }
       syncing.set(family, beganAt);
       try {
-        const report = await calls.call(`${family}: sync`, () => backend.sync(freezeChange(change)));
+        const report = await call(`${family}: sync`, () => backend.sync(freezeChange(change)));
         if (change.full) faults.restored(family, beganAt);
         return report;
+      } catch (error) {
+        throw frozenFault(harmlessError(error));
       } finally {
         syncing.delete(family);
         if (wanted.delete(family)) options.requestFullSync(`the overdue sync of ${family} has ended`);
       }
     },
 
-    cleanup: () => calls.call('cleanup', () => backend.cleanup()),
-    close: () => calls.call('close', () => backend.close()),
+    cleanup: () => call('cleanup', () => backend.cleanup()),
+    close: () => call('close', () => backend.close()),
 
     health() {
       const health = faults.health();
       if (!health.healthy || typeof backend.health !== 'function') return health;
-      return calls.now('health', () => backend.health!());
+      try {
+        return calls.now('health', () => backend.health!());
+      } catch (thrown) {
+        throw harmlessError(thrown);
+      }
     },
   };
 
@@ -75,7 +94,7 @@ export function containBackend(options: ContainBackendOptions): AnyBackend {
       if (since !== undefined) throw notYet(clock.now() - since);
       checking.set(family, clock.now());
       try {
-        return await calls.call(`${family}: check`, () => backend.check!(family));
+        return await call(`${family}: check`, () => backend.check!(family));
       } finally {
         checking.delete(family);
       }
@@ -90,9 +109,9 @@ export function containBackend(options: ContainBackendOptions): AnyBackend {
       }
     };
   }
-  if (typeof backend.dump === 'function') contained.dump = () => calls.call('dump', () => backend.dump!());
+  if (typeof backend.dump === 'function') contained.dump = () => call('dump', () => backend.dump!());
   if (typeof backend.explain === 'function')
-    contained.explain = (packet) => calls.call('explain', () => backend.explain!(packet));
+    contained.explain = (packet) => call('explain', () => backend.explain!(packet));
   return backend.usesConntrack === true ? Object.assign(contained, { usesConntrack: true as const }) : contained;
 }
 
@@ -106,15 +125,20 @@ interface Checked {
   readonly families: readonly IPFamily[];
 }
 
-function checkBackend(name: string, made: unknown): Checked {
+function checkBackend({ name, file, made }: ContainBackendOptions): Checked {
   const faults: string[] = [];
   let families: readonly IPFamily[] = [];
-  if (typeof made !== 'object' || made === null)
-    throw shapeFault(name, `it is ${made === null ? 'null' : typeof made}`);
+  const shapeFault = (what: string): Error => faultOf(name, file, what);
+  if (typeof made !== 'object' || made === null) {
+    const what =
+      made === undefined ? 'it returned undefined (is a return missing?)' : `it returned ${describeValue(made)}`;
+    throw shapeFault(what);
+  }
+  const others = misspelt(made, BACKEND_MEMBERS);
   try {
     const parts: Readonly<Partial<Record<keyof AnyBackend, unknown>>> = made;
     for (const method of ['sync', 'cleanup', 'close'] as const) {
-      if (typeof parts[method] !== 'function') faults.push(`${method} is no function`);
+      if (typeof parts[method] !== 'function') faults.push(`${method} is no function${foundInstead(method, others)}`);
     }
     for (const method of ['check', 'health', 'initialize', 'dump', 'explain'] as const) {
       if (parts[method] !== undefined && typeof parts[method] !== 'function') faults.push(`${method} is no function`);
@@ -122,11 +146,11 @@ function checkBackend(name: string, made: unknown): Checked {
     const listed = parts.families;
     const right = Array.isArray(listed) && listed.every(isFamily) && new Set(listed).size === listed.length;
     if (right) families = Object.freeze([...listed]);
-    else faults.push('families is no list of "IPv4" and "IPv6", each at most once');
+    else faults.push(`families is no list of "IPv4" and "IPv6", each at most once${foundInstead('families', others)}`);
   } catch (thrown) {
     faults.push(`reading it throws: ${describeError(thrown)}`);
   }
-  if (faults.length > 0) throw shapeFault(name, faults.join('; '));
+  if (faults.length > 0) throw shapeFault(faults.join('; '));
   return { backend: made as AnyBackend, families };
 }
 
@@ -134,9 +158,10 @@ function isFamily(value: unknown): value is IPFamily {
   return value === 'IPv4' || value === 'IPv6';
 }
 
-function shapeFault(name: string, what: string): Error {
-  const remedy = 'correct the plugin; core/backend.ts says what a backend is';
-  return Object.assign(new Error(`backend ${name}: create() made no backend: ${what}; ${remedy}`), {
-    code: 'KP_BACKEND_SHAPE',
-  });
+function faultOf(name: string, file: string | undefined, what: string): Error {
+  const code = 'KP_BACKEND_SHAPE';
+  const remedy = 'correct the plugin; kube-proxy.d.ts says what a backend is';
+  const begin = file === undefined ? '' : `${file}: `;
+  const message = `${begin}backend ${name}: create() made no backend: ${what}; ${remedy}`;
+  return Object.assign(new Error(withCode(message, code)), { code });
 }

@@ -6,9 +6,10 @@
  *        │      └───▶ contain-host.ts      what it starts is known to be the plugin's
  *        └──────────▶ plugin-faults.ts     what escapes degrades health and leads to a full sync
  */
-import type { Backend, BackendPlugin, Clock, PluginMetrics } from '../backend.ts';
+import type { Backend, BackendPlugin, Clock, Logger, PluginMetrics } from '../backend.ts';
 import { createHost } from '../node/host.ts';
 import type { Log } from '../observe/log.ts';
+import { BACKEND_MEMBERS, type Misspelt, misspelt, PLUGIN_MEMBERS } from '../plugin/members.ts';
 import { createDriver } from '../sync/driver.ts';
 import { containBackend } from './contain-backend.ts';
 import { containHost } from './contain-host.ts';
@@ -22,6 +23,10 @@ export interface ChosenBackend {
   readonly options: Readonly<Record<string, unknown>>;
   /** It programs nothing on this host, so that nothing else of the host is to be touched for it either. */
   readonly leavesHostAlone?: boolean;
+  /** The plugin's file; undefined for one that is built in. */
+  readonly file?: string | undefined;
+  /** Files of the plugin that look different now from what was read, and runs. */
+  readonly changed?: readonly string[];
 }
 
 export interface OpenBackend extends ChosenBackend {
@@ -52,7 +57,7 @@ const CREATE_LIMIT_MS = 120_000;
 /** Rejects as the plugin's create() does, naming the plugin; nothing is left open then. */
 export async function openBackend(options: OpenBackendOptions): Promise<OpenBackend> {
   const { chosen, log, clock, onFault = () => {} } = options;
-  const { plugin } = chosen;
+  const { plugin, file } = chosen;
   const { name } = plugin;
   let released = false;
   const requestFullSync = (reason: string): void => {
@@ -77,19 +82,21 @@ export async function openBackend(options: OpenBackendOptions): Promise<OpenBack
   };
   const discard = async (backend: Backend): Promise<void> => {
     const closed = await createDriver({ backend, name, clock, syncDeadlineMs: 0 }).close();
-    if (closed.kind !== 'done') log.error('The backend did not close cleanly', { error: closed.error });
+    if (closed.kind !== 'done') log.error('The backend did not close cleanly', { error: closed.fault });
     release();
   };
   /** `made` is whatever create() resolved to; if it is no backend, it may yet have something to close. */
   async function open(made: unknown): Promise<OpenBackend> {
     try {
-      const backend = containBackend({ name, made, calls, faults, clock, requestFullSync });
+      const backend = containBackend({ name, file, made, calls, faults, clock, requestFullSync });
+      warnOfMembers(log, name, 'What create() made', misspelt(made, BACKEND_MEMBERS));
       return { ...chosen, backend, context, pending: calls.pending, release, discard: () => discard(backend) };
     } catch (error) {
       await discard({ ...NO_BACKEND, close: () => calls.call('close', () => closeIfItCan(made)) });
       throw error;
     }
   }
+  warnOfPlugin(log, chosen);
   try {
     const creating = calls.call('create', () => plugin.create(contained.host, copied(chosen.options)));
     const made = await inTime(creating, clock);
@@ -98,7 +105,7 @@ export async function openBackend(options: OpenBackendOptions): Promise<OpenBack
         (late) => late.discard(),
         () => {},
       );
-      throw new Error(`backend ${name}: was not created within ${CREATE_LIMIT_MS / 1000} s; choose another`);
+      throw createFault(name, CREATE_LIMIT_MS);
     }
     const opened = await open(made);
     if (opened.backend.families.length > 0) return opened;
@@ -109,6 +116,32 @@ export async function openBackend(options: OpenBackendOptions): Promise<OpenBack
   } catch (error) {
     release();
     throw named(name, 'create', error);
+  }
+}
+
+/** A create() that has not settled within this time. */
+export function createFault(name: string, limitMs: number): Error {
+  const remedy = 'give every wait in it a limit';
+  return new Error(`backend ${name}: create() has not settled after ${limitMs / 1000} s; ${remedy}`);
+}
+
+/** Plugins whose members were told of: one that is opened again and again is told of once. */
+const told = new WeakSet<BackendPlugin>();
+
+/** What is odd about it and keeps nobody from using it. */
+export function warnOfPlugin(log: Logger, { plugin, changed = [] }: Pick<ChosenBackend, 'plugin' | 'changed'>): void {
+  const { name } = plugin;
+  for (const file of changed) {
+    log.warn('The plugin has changed since it was read; restart kube-proxy to load it', { backend: name, file });
+  }
+  if (told.has(plugin)) return;
+  told.add(plugin);
+  warnOfMembers(log, name, 'The plugin', misspelt(plugin, PLUGIN_MEMBERS));
+}
+
+function warnOfMembers(log: Logger, backend: string, owner: string, all: readonly Misspelt[]): void {
+  for (const { found, meant } of all) {
+    log.warn(`${owner} has a member that the contract does not know`, { backend, member: found, didYouMean: meant });
   }
 }
 

@@ -67,6 +67,7 @@ export async function openSurfaces(options: SurfacesOptions): Promise<Surfaces> 
         family,
         lastUpdatedMs: one.lastSyncAt ?? one.startedAt,
         oldestPendingMs: one.pendingSince,
+        lastError: one.lastError,
       })),
       ...(health ? { backend: health.backend } : {}),
       nodeEligible: options.nodeEligible(),

@@ -3,6 +3,7 @@
  * collected; English messages (C locale), so that they can be told apart.
  */
 import { spawn } from 'node:child_process';
+import { statSync } from 'node:fs';
 import type { ExecOptions, ExecResult } from '../backend.ts';
 
 /** After the polite signal, how long a program that ran out of time may take to end. */
@@ -55,15 +56,32 @@ function collect(stream: NodeJS.ReadableStream): () => string {
   return () => Buffer.concat(chunks).toString('utf8');
 }
 
+/** `error` is why it could not be started; "KP_EXEC". */
 export function startFault(command: string, error: Error): Error {
-  const code = 'code' in error ? String(error.code) : '';
-  const reason =
-    code === 'ENOENT'
-      ? 'it is not installed, or not in PATH; install it'
-      : code === 'EACCES'
-        ? 'it may not be executed; check its permissions'
-        : error.message;
-  return Object.assign(new Error(`cannot start ${command}: ${reason}`, { cause: error }), { code: 'KP_EXEC' });
+  const reason = startReason(command, error);
+  // What has a reason of ours would be told twice.
+  const cause = reason === undefined ? { cause: error } : {};
+  const message = `cannot start ${command}: ${reason ?? error.message}`;
+  return Object.assign(new Error(message, cause), { code: 'KP_EXEC' });
+}
+
+function startReason(command: string, error: Error): string | undefined {
+  switch ('code' in error ? error.code : '') {
+    case 'ENOENT': {
+      const [program = '', ...args] = command.split(/\s+/).filter((word) => word !== '');
+      if (program === command) return 'it is not installed, or not in PATH; install it';
+      const call = `'${program}', [${args.map((word) => `'${word}'`).join(', ')}]`;
+      return `there is no program of that name; arguments go into the list: ${call}`;
+    }
+    case 'EACCES':
+      return isFolder(command) ? 'it is a folder; give a program' : 'it may not be executed; check its permissions';
+    default:
+      return undefined;
+  }
+}
+
+function isFolder(path: string): boolean {
+  return path.includes('/') && (statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false);
 }
 
 /** Ours, but with messages in English, and with the folders of system tools, which a bare PATH often lacks. */

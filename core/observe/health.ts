@@ -22,6 +22,8 @@ export interface FamilyFacts {
   readonly lastUpdatedMs: number | undefined;
   /** Since when something waits to be programmed; undefined when nothing does. */
   readonly oldestPendingMs: number | undefined;
+  /** Why the last sync failed; undefined when it did not. */
+  readonly lastError?: string | undefined;
 }
 
 export interface HealthFacts {
@@ -58,6 +60,9 @@ export interface Verdict {
 /** What Go prints for an instant that never was. */
 const ZERO_TIME = '0001-01-01T00:00:00Z';
 
+/** Characters of a sync's error in a reason: some tools put their whole output into theirs. */
+const LONGEST_ERROR = 1_000;
+
 export function judgeHealth(facts: HealthFacts): Health {
   const { nowMs, wallMs, limitMs } = facts;
   // Two clocks are read one after the other; whole milliseconds keep an instant the same from one answer to the next.
@@ -65,11 +70,14 @@ export function judgeHealth(facts: HealthFacts): Health {
   const reasons: string[] = [];
   let newest: number | undefined;
   const families = [];
-  for (const { family, lastUpdatedMs, oldestPendingMs } of facts.families) {
+  for (const { family, lastUpdatedMs, oldestPendingMs, lastError } of facts.families) {
     if (lastUpdatedMs === undefined) continue;
     const waitedMs = oldestPendingMs === undefined ? undefined : nowMs - oldestPendingMs;
     const healthy = waitedMs === undefined || waitedMs < limitMs;
-    if (!healthy) reasons.push(`${family}: changes wait to be programmed since ${seconds(waitedMs)}`);
+    if (!healthy) {
+      const why = lastError === undefined ? '' : `: ${lastError.slice(0, LONGEST_ERROR)}`;
+      reasons.push(`${family}: changes wait to be programmed since ${seconds(waitedMs)}${why}`);
+    }
     newest = Math.max(newest ?? lastUpdatedMs, lastUpdatedMs);
     families.push({ family, healthy, lastUpdated: shown(lastUpdatedMs) });
   }

@@ -45,9 +45,10 @@ export function createLog(options: LogOptions): Log {
 
 function logOf(options: LogOptions, shape: { current: LogShape }): Log {
   const { component, pid, write, now } = options;
-  const emit = (level: Level, v: number, message: string, values: LogValues = {}): void => {
+  const emit = (level: Level, v: number, message: string, values?: LogValues): void => {
     const { verbosity, format } = shape.current;
-    const line: Line = { component, pid, verbosity, level, v, message, values, time: now() };
+    const told = { message: messageText(message), values: valuesOf(values) };
+    const line: Line = { component, pid, verbosity, level, v, ...told, time: now() };
     write(`${format === 'json' ? jsonLine(line) : textLine(line)}\n`);
   };
   return {
@@ -64,6 +65,22 @@ function logOf(options: LogOptions, shape: { current: LogShape }): Log {
     },
     shape: () => shape.current,
   };
+}
+
+/** Plugins in plain JavaScript may hand over anything; a slip in a log call must not fail what it reports on. */
+export function messageText(message: unknown): string {
+  return typeof message === 'string' ? message : safeText(() => errorText(message));
+}
+
+/** Read once: a member that throws when it is read is told as such. */
+export function valuesOf(values: unknown): LogValues {
+  if (values === undefined) return {};
+  if (typeof values !== 'object' || values === null || values instanceof Error) return { value: values };
+  try {
+    return Object.fromEntries(Object.entries(values));
+  } catch (error) {
+    return { value: safeText(() => `(cannot be shown: ${errorText(error)})`) };
+  }
 }
 
 interface Line {
@@ -91,7 +108,8 @@ function jsonLine({ component, verbosity, level, v, message, values, time }: Lin
   const head = { ts: Math.round(time * 1000) / 1000, level, component, msg: message, v };
   const record: Record<string, unknown> = { ...head };
   for (const [key, value] of Object.entries(values)) {
-    record[key in head ? `${key}_` : key] = value instanceof Error ? errorText(value, verbosity) : value;
+    record[key in head ? `${key}_` : key] =
+      value instanceof Error ? safeText(() => errorText(value, verbosity)) : value;
   }
   return escapeControls(encode(record));
 }
@@ -107,17 +125,35 @@ function clockText(time: number): string {
 }
 
 function valueText(value: unknown, verbosity: number): string {
-  if (value instanceof Error) return escapeControls(JSON.stringify(errorText(value, verbosity)));
+  if (value instanceof Error) return escapeControls(JSON.stringify(safeText(() => errorText(value, verbosity))));
   return escapeControls(encode(value));
 }
 
-/** What an error says, with its causes; its stack trace too when the log is that verbose. */
+/** What an error says, with its causes, nothing twice; its stack trace too when the log is that verbose. */
 export function errorText(error: unknown, verbosity = 0): string {
-  if (!(error instanceof Error)) return typeof error === 'string' ? error : encode(error);
+  let text = '';
+  for (const part of errorTexts(error, verbosity)) {
+    if (text === '') text = part;
+    else if (!text.includes(part)) text += `: ${part}`;
+  }
+  return text;
+}
+
+function errorTexts(error: unknown, verbosity: number): readonly string[] {
+  if (!(error instanceof Error)) return [typeof error === 'string' ? error : encode(error)];
   const own = verbosity >= STACK_VERBOSITY && error.stack ? error.stack : error.message || error.name;
-  const parts = error instanceof AggregateError ? error.errors.map((each) => errorText(each, verbosity)) : [];
-  if (error.cause !== undefined) parts.push(errorText(error.cause, verbosity));
-  return [own, ...parts.filter((part) => !own.includes(part))].join(': ');
+  const parts = error instanceof AggregateError ? error.errors : [];
+  const causes = error.cause === undefined ? parts : [...parts, error.cause];
+  return [own, ...causes.flatMap((cause) => errorTexts(cause, verbosity))];
+}
+
+/** Errors may be traps, too: `message` may be anything, and throw when it is read. */
+function safeText(tell: () => string): string {
+  try {
+    return String(tell());
+  } catch {
+    return '(cannot be shown)';
+  }
 }
 
 /** JSON of anything at all: a log line must not fail because of what it should report. */

@@ -69,7 +69,7 @@ function make(name: string, asked: PluginMetric, log: Logger, clock: Clock): Met
   async function collect(): Promise<void> {
     empty();
     try {
-      for (const each of await inTime(asked, clock)) put(each);
+      for (const each of listOf(await inTime(asked, clock))) put(each);
       failing = false;
     } catch (error) {
       empty();
@@ -102,6 +102,16 @@ async function inTime(asked: PluginMetric, clock: Clock): Promise<readonly Metri
   } finally {
     cancel();
   }
+}
+
+function listOf(read: unknown): readonly MetricValue[] {
+  const wanted = 'read() must return a list of { value, labels? }';
+  const kindOf = (value: unknown): string => (value === null ? 'null' : typeof value);
+  if (!Array.isArray(read)) throw new TypeError(`${wanted}, and returned ${kindOf(read)}`);
+  for (const each of read) {
+    if (typeof each !== 'object' || each === null) throw new TypeError(`${wanted}, and one of it is ${kindOf(each)}`);
+  }
+  return read;
 }
 
 function checkedName({ name, type, help, labels = [] }: PluginMetric): string {

@@ -19,13 +19,24 @@ export const PLUGIN_FAULTS = [
 
 export type PluginFaultCode = (typeof PLUGIN_FAULTS)[number];
 
-/** Its message begins with the file, or the name, that it is about, and ends with the remedy. */
+/** Its message begins with the file, or the name, that it is about, and ends with the remedy and, in brackets, its code. */
 export interface PluginFault extends Error {
   readonly code: PluginFaultCode;
 }
 
 export function pluginFault(code: PluginFaultCode, message: string): PluginFault {
-  return Object.assign(new Error(message), { code });
+  return Object.assign(new Error(withCode(message, code)), { code });
+}
+
+/** So that who reads a line of the log can look up what it means. */
+export function withCode(message: string, code: string): string {
+  return `${message} (${code})`;
+}
+
+/** Without it, for where the code has a place of its own. */
+export function withoutCode(message: string, code: string): string {
+  const end = ` (${code})`;
+  return code !== '' && message.endsWith(end) ? message.slice(0, -end.length) : message;
 }
 
 export function isPluginFault(error: unknown): error is PluginFault {

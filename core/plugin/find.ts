@@ -11,6 +11,7 @@ import { nearest } from '../config/command-line.ts';
 import { PLUGIN_NAME } from '../config/validate.ts';
 import { errorText } from '../observe/log.ts';
 import { isPluginFault, type PluginFault, pluginFault } from './fault.ts';
+import { trustedPath } from './guard.ts';
 
 export const EXTENSIONS = ['.js', '.mjs', '.cjs', '.ts'];
 
@@ -77,9 +78,13 @@ function entriesOf(folder: string): readonly string[] {
 function mainOf(path: string): string | undefined {
   let manifest: unknown;
   try {
-    manifest = JSON.parse(readFileSync(path, 'utf8'));
+    const text = readFileSync(path, 'utf8');
+    // Who may write it says which file is run.
+    trustedPath(path);
+    manifest = JSON.parse(text);
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    if (isPluginFault(error)) throw error;
     throw pluginFault('KP_PLUGIN_LOAD', `${path}: cannot be read (${errorText(error)}); mend it, or leave it out`);
   }
   const { exports, main } = recordOf(manifest);

@@ -16,6 +16,8 @@ export interface Guard {
   admit(realPath: string): void;
   /** The plugin's files that were imported since, this one first. */
   filesOf(realPath: string): readonly string[];
+  /** Is it a file of any plugin? Without links. */
+  holds(realPath: string): boolean;
 }
 
 /** URL of each file of a plugin, and the plugin. */
@@ -57,6 +59,7 @@ export const guard: Guard = {
     const plugin = pathToFileURL(realPath).href;
     return [...pluginOf].filter(([, of]) => of === plugin).map(([url]) => fileURLToPath(url));
   },
+  holds: (realPath) => pluginOf.has(pathToFileURL(realPath).href),
 };
 
 /** Without the query that makes two modules of one file. */

@@ -1,9 +1,9 @@
 /** What went wrong while a plugin was loaded, in one line: the file and its line, as far as Node.js tells, and a remedy. */
 import { readFileSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { errorText } from '../observe/log.ts';
 import { isPluginFault, type PluginFault, pluginFault } from './fault.ts';
+import { placeInStack } from './stack-place.ts';
 
 /** `files`: the plugin's that were read so far, the one that was asked for first. Never throws. */
 export function loadFault(path: string, thrown: unknown, files: readonly string[]): PluginFault {
@@ -44,12 +44,8 @@ function remedy(thrown: unknown): string {
 /** "/plugins/acme.js:12", or undefined. */
 function placeOf(thrown: unknown, files: readonly string[]): string | undefined {
   const stack = thrown instanceof Error && typeof thrown.stack === 'string' ? thrown.stack : '';
-  for (const line of stack.split('\n')) {
-    const [, url, number] = /(file:\/\/\/[^\s()]+?|\/[^\s()]*?):(\d+)(?::\d+)?\)?$/.exec(line) ?? [];
-    if (url === undefined) continue;
-    const path = url.startsWith('file:') ? fileURLToPath(url) : url;
-    if (files.includes(path)) return `${path}:${number}`;
-  }
+  const place = placeInStack(stack, (path) => files.includes(path));
+  if (place) return `${place.path}:${place.line}`;
   // The call of `require` is beyond the frames that Node.js keeps; the file that made it is not.
   const requirers: unknown = thrown instanceof Error && 'requireStack' in thrown ? thrown.requireStack : undefined;
   if (Array.isArray(requirers)) return files.find((path) => path === requirers[0]);

@@ -17,6 +17,7 @@ import { EXTENSIONS } from './find.ts';
 import { guard, trustedPath } from './guard.ts';
 import { loadFault } from './load-fault.ts';
 import { checkPlugin, defaultExport } from './metadata.ts';
+import { rememberFiles } from './stamps.ts';
 
 export interface LoadOptions {
   /** Absolute. */
@@ -47,6 +48,7 @@ export async function loadPlugin({
     throw pluginFault('KP_PLUGIN_NOT_A_PLUGIN', `${path}: ${what}`);
   }
   guard.admit(realPath);
+  rememberFiles(realPath, [realPath]);
   return checkPlugin(defaultExport(await importInTime(path, realPath, deadlineMs)), { about: path, name, reserved });
 }
 
@@ -62,6 +64,7 @@ async function importInTime(path: string, realPath: string, deadlineMs: number):
   } catch (error) {
     throw loadFault(path, error, guard.filesOf(realPath));
   } finally {
+    rememberFiles(realPath, guard.filesOf(realPath));
     clearTimeout(timer);
   }
 }

@@ -2,6 +2,7 @@
 import { BACKEND_API_VERSION, type BackendPlugin } from '../backend.ts';
 import { PLUGIN_NAME } from '../config/validate.ts';
 import { type PluginFaultCode, pluginFault } from './fault.ts';
+import { foundInstead, misspelt, PLUGIN_MEMBERS } from './members.ts';
 
 export interface Expected {
   /** Begins every fault: its file. */
@@ -25,10 +26,14 @@ export function checkPlugin(exported: unknown, expected: Expected): BackendPlugi
   if (!read) {
     fail('KP_PLUGIN_NOT_A_PLUGIN', `exports ${kindOf(exported)} and no backend plugin; write ${example}`);
   } else if (ESSENTIAL.every((member) => read[member] === undefined)) {
-    fail('KP_PLUGIN_NOT_A_PLUGIN', `exports no backend plugin, nothing of ${ESSENTIAL.join(', ')}; write ${example}`);
+    const inside = pluginIn(exported);
+    const statement = expected.about.endsWith('.cjs') ? 'module.exports =' : 'export default';
+    const found = inside === undefined ? `nothing of ${ESSENTIAL.join(', ')}` : `but one by the name ${inside}`;
+    const remedy = inside === undefined ? example : `${statement} ${inside}`;
+    fail('KP_PLUGIN_NOT_A_PLUGIN', `exports no backend plugin, ${found}; write ${remedy}`);
   } else {
     fail('KP_PLUGIN_API_VERSION', ...versionFaults(read.apiVersion));
-    fail('KP_PLUGIN_NOT_A_PLUGIN', ...shapeFaults(read));
+    fail('KP_PLUGIN_NOT_A_PLUGIN', ...shapeFaults(read, exported));
     fail('KP_PLUGIN_NAME', ...nameFaults(String(read.name), expected));
   }
   return exported as BackendPlugin;
@@ -66,6 +71,17 @@ function membersOf(value: unknown): Members | undefined {
   return Object.fromEntries(entries) as Members;
 }
 
+/** The name under which a module exports a plugin, where it should be the default export. */
+function pluginIn(exported: unknown): string | undefined {
+  if (typeof exported !== 'object' || exported === null) return undefined;
+  try {
+    const [name] = Object.entries(exported).find(([, value]) => typeof membersOf(value)?.create === 'function') ?? [];
+    return name;
+  } catch {
+    return undefined;
+  }
+}
+
 function versionFaults(version: unknown): readonly string[] {
   if (typeof version !== 'number' || version === BACKEND_API_VERSION) return [];
   const isNewer = version > BACKEND_API_VERSION;
@@ -75,12 +91,14 @@ function versionFaults(version: unknown): readonly string[] {
   return [`${versions}: ${older}; ${remedy}`];
 }
 
-function shapeFaults(read: Members): readonly string[] {
+function shapeFaults(read: Members, exported: unknown): readonly string[] {
   const { name, apiVersion, create, summary, version, leavesHostAlone, render } = read;
   const faults: string[] = [];
+  const others = misspelt(exported, PLUGIN_MEMBERS);
   const need = (member: string, value: unknown, isGood: boolean, what: string): void => {
-    if (!isGood)
-      faults.push(value === undefined ? `${member} is missing: ${what}` : `${member} is ${kindOf(value)}, not ${what}`);
+    if (isGood) return;
+    const missing = `${member} is missing${foundInstead(member, others)}: ${what}`;
+    faults.push(value === undefined ? missing : `${member} is ${kindOf(value)}, not ${what}`);
   };
   need('name', name, typeof name === 'string', 'a text');
   need('apiVersion', apiVersion, typeof apiVersion === 'number', `the number ${BACKEND_API_VERSION}`);

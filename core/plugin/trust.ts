@@ -16,7 +16,7 @@ export interface Place {
   readonly gid: number;
   /** Permission bits: 0o1777 for a folder like /tmp. */
   readonly mode: number;
-  /** In a read-only mount nobody writes, whatever the bits say: the folder of a mounted ConfigMap has 0777. */
+  /** In a read-only mount: of a folder the bits say little then. The kubelet gives that of a ConfigMap 0777. */
   readonly readOnly: boolean;
 }
 
@@ -24,13 +24,14 @@ const [GROUP, OTHERS, STICKY] = [0o020, 0o002, 0o1000];
 
 /**
  * What must change before the file may be run, or undefined. `places` are all on the way from "/" on; `uid` is this
- * process's. The owner of "/" counts as root: in a user namespace root's files have another number, and who owns "/"
- * can replace everything anyway.
+ * process's. The owner of "/" may own folders and links: in a user namespace root has another number there, and who
+ * owns "/" can replace everything anyway. Not the file: that number is everybody's who is not mapped.
  */
 export function distrust(places: readonly Place[], uid: number): string | undefined {
-  const owners = [0, uid, ...places.slice(0, 1).map((root) => root.uid)];
+  const owners = [0, uid];
+  const ownersOfTheWay = [...owners, ...places.slice(0, 1).map((root) => root.uid)];
   const faults = places.flatMap((place): readonly string[] => {
-    if (!owners.includes(place.uid)) {
+    if (!(place.kind === 'file' ? owners : ownersOfTheWay).includes(place.uid)) {
       const users = uid === 0 ? 'root' : `root or user ${uid}`;
       return [`${place.path} belongs to user ${place.uid} and not to ${users} (chown root ${quoted(place.path)})`];
     }
@@ -43,12 +44,13 @@ export function distrust(places: readonly Place[], uid: number): string | undefi
 }
 
 /** As chmod names them. */
-function writersOf({ kind, gid, mode, readOnly }: Place): '' | 'g' | 'o' | 'go' {
+function writersOf({ kind, mode, readOnly }: Place): '' | 'g' | 'o' | 'go' {
   // A link is not written but replaced, which is a matter of its folder; its bits mean nothing.
-  if (kind === 'link' || readOnly) return '';
+  if (kind === 'link' || (kind === 'folder' && readOnly)) return '';
   // In a sticky folder only the owner of a thing, and of the folder, may put another in its place; both are checked.
   if (kind === 'folder' && (mode & STICKY) !== 0) return '';
-  const byGroup = (mode & GROUP) !== 0 && gid !== 0;
+  // Root's group, too: with an access control list these bits are the most that any of its entries gives.
+  const byGroup = (mode & GROUP) !== 0;
   const byOthers = (mode & OTHERS) !== 0;
   return byGroup ? (byOthers ? 'go' : 'g') : byOthers ? 'o' : '';
 }

@@ -15,6 +15,35 @@ export function describeError(thrown: unknown): string {
   }
 }
 
+/** What was returned instead of what was wanted: "true", "a promise", "an object". Never throws. */
+export function describeValue(value: unknown): string {
+  if (typeof value === 'string') return 'a text';
+  if (typeof value === 'function') return 'a function';
+  if (typeof value !== 'object' || value === null) return String(value);
+  try {
+    if (Array.isArray(value)) return 'a list';
+    return 'then' in value && typeof value.then === 'function' ? 'a promise' : 'an object';
+  } catch {
+    return 'an object';
+  }
+}
+
+/** An error for the log that says this and has the stack and the causes of what was thrown, as far as there are any. */
+export function loggedError(text: string, thrown: unknown): Error {
+  const error = new Error(text);
+  // Our own frames say nothing.
+  error.stack = text;
+  try {
+    if (!(thrown instanceof Error)) return error;
+    const frames = /\n\s+at [\s\S]*/.exec(String(thrown.stack))?.[0] ?? '';
+    error.stack = text + frames;
+    if (thrown.cause instanceof Error) error.cause = thrown.cause;
+  } catch {
+    // A member that throws when it is read.
+  }
+  return error;
+}
+
 /** Without its code. */
 export function errorMessage(thrown: unknown): string {
   try {

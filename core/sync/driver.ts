@@ -8,13 +8,20 @@
  * What a plugin does outside its answers is dealt with around it, where it is opened: core/daemon/contain-backend.ts.
  */
 import type { Backend, Change, Clock, HealthReporting, IPFamily, SelfChecking, SyncReport } from '../backend.ts';
-import { describeError } from './describe-error.ts';
+import { describeError, describeValue, loggedError } from './describe-error.ts';
 
 export type Outcome<T> =
   | { readonly kind: 'done'; readonly value: T; readonly durationMs: number }
-  | { readonly kind: 'failed'; readonly error: string; readonly durationMs: number }
+  /** `fault` says the same as `error`, for the log, which shows stacks to who wants them. */
+  | { readonly kind: 'failed'; readonly error: string; readonly fault: Error; readonly durationMs: number }
   /** Not back within the deadline; `settled` resolves when it is. */
-  | { readonly kind: 'late'; readonly error: string; readonly durationMs: number; readonly settled: Promise<void> };
+  | {
+      readonly kind: 'late';
+      readonly error: string;
+      readonly fault: Error;
+      readonly durationMs: number;
+      readonly settled: Promise<void>;
+    };
 
 export interface DriverOptions {
   readonly backend: Backend;
@@ -49,6 +56,7 @@ const CHECK_DEADLINE_MS = 30_000;
 const CLOSE_DEADLINE_MS = 5_000;
 /** It is part of every answer of /healthz. */
 const LONGEST_REASON = 1_000;
+const UNHEALTHY = '{ healthy: false, reason }';
 const REPORT_SHAPE = 'sync() must resolve to { operations, bytes, totals? }';
 
 export function createDriver(options: DriverOptions): Driver {
@@ -61,13 +69,14 @@ export function createDriver(options: DriverOptions): Driver {
     const ended = settle(invoke).then((result): Outcome<T> => {
       if (result.ok) return { kind: 'done', value: result.value, durationMs: elapsed() };
       const error = `backend ${name}: ${what} failed: ${describeError(result.thrown)}`;
-      return { kind: 'failed', error, durationMs: elapsed() };
+      return { kind: 'failed', error, fault: loggedError(error, result.thrown), durationMs: elapsed() };
     });
     let cancel = (): void => {};
     const expired = new Promise<Outcome<T>>((resolve) => {
       cancel = clock.after(limitMs, () => {
         const error = `backend ${name}: ${what} did not end within ${limitMs / 1000} s`;
-        resolve({ kind: 'late', error, durationMs: elapsed(), settled: ended.then(() => undefined) });
+        const fault = loggedError(error, undefined);
+        resolve({ kind: 'late', error, fault, durationMs: elapsed(), settled: ended.then(() => undefined) });
       });
     });
     const outcome = await Promise.race([ended, expired]);
@@ -88,10 +97,9 @@ export function createDriver(options: DriverOptions): Driver {
     health() {
       if (typeof abilities.health !== 'function') return { healthy: true };
       try {
-        const health = abilities.health();
-        if (health?.healthy === true) return { healthy: true };
-        const reason = typeof health?.reason === 'string' ? health.reason : 'no reason given';
-        return { healthy: false, reason: `backend ${name}: ${reason.slice(0, LONGEST_REASON)}` };
+        const health = readHealth(abilities.health());
+        if (health.healthy) return health;
+        return { healthy: false, reason: `backend ${name}: ${health.reason.slice(0, LONGEST_REASON)}` };
       } catch (error) {
         return { healthy: false, reason: `backend ${name}: health failed: ${describeError(error)}` };
       }
@@ -144,6 +152,16 @@ function readCounts(raw: unknown): SyncResult {
   }
   if (wrong.length === 0) return { report };
   return { report, reportProblem: `${REPORT_SHAPE}; wrong: ${wrong.join(', ')}` };
+}
+
+/** What is no answer is an unhealthy one: who cannot say that all is well has a fault. */
+function readHealth(raw: unknown): BackendHealth {
+  const fields: { readonly healthy?: unknown; readonly reason?: unknown } = typeof raw === 'object' && raw ? raw : {};
+  const { healthy, reason } = fields;
+  if (healthy === true) return { healthy };
+  if (healthy === false && typeof reason === 'string') return { healthy, reason };
+  const returned = healthy === false ? '{ healthy: false } without a reason' : describeValue(raw);
+  return { healthy: false, reason: `health() must return { healthy: true } or ${UNHEALTHY}; it returned ${returned}` };
 }
 
 function readCheck(raw: unknown): CheckResult {

@@ -13,7 +13,7 @@
  */
 import type { Change, Clock, IPFamily, Logger, NodeView, SyncReport } from '../backend.ts';
 import type { ResolveNode } from '../model/resolve.ts';
-import { describeError } from './describe-error.ts';
+import { describeError, loggedError } from './describe-error.ts';
 import type { Driver } from './driver.ts';
 import type { Resolver, WithoutLocal } from './resolver.ts';
 import { exponentialBackoff, startRunner } from './runner.ts';
@@ -144,7 +144,8 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
       } catch (error) {
         // What was taken as dirty may not have been looked at: look at everything.
         resolvedFor = undefined;
-        return failed(`internal error before the sync of ${family}: ${describeError(error)}`);
+        const text = `internal error before the sync of ${family}: ${describeError(error)}`;
+        return failed(text, loggedError(text, error));
       } finally {
         attempting = false;
         inFlightSince = undefined;
@@ -183,7 +184,7 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
     }
     const late = outcome.kind === 'late';
     options.onSyncFailed({ family, full: change.full, durationMs: outcome.durationMs, late });
-    return failed(outcome.error);
+    return failed(outcome.error, outcome.fault);
   }
 
   /** What the backend must be told now; undefined when it knows all. */
@@ -251,11 +252,11 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
     triggerTimes = [];
   }
 
-  function failed(error: string): false {
+  function failed(error: string, fault: Error): false {
     fullReason ??= 'the last sync failed';
     lastError = error;
     pendingSince = inFlightSince ?? pendingSince ?? clock.now();
-    log.error('Sync failed; it will be tried again, in full', { backend: driver.name, family, error });
+    log.error('Sync failed; it will be tried again, in full', { backend: driver.name, family, error: fault });
     return false;
   }
 
@@ -305,7 +306,7 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
         log.warn('The data plane could not be checked; it is synced in full every hour all the same', {
           backend: driver.name,
           family,
-          error: outcome.error,
+          error: outcome.fault,
         });
       }
       lastCheckProblem = outcome.error;

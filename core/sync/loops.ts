@@ -140,7 +140,7 @@ export function startLoops(options: LoopsOptions): Loops {
     },
     async close() {
       const closed = await driver.close();
-      if (closed.kind !== 'done') log.error('The backend did not close cleanly', { error: closed.error });
+      if (closed.kind !== 'done') log.error('The backend did not close cleanly', { error: closed.fault });
       options.release?.();
     },
   };

@@ -9,8 +9,8 @@ import type { Backend, Change, HealthReporting, Host, IPFamily, SyncReport } fro
 import { createDesired } from './desired.ts';
 import { createAllowance, createRecent } from './limits.ts';
 import { type ExecOptions, optionFault } from './options.ts';
-import { cleanupLine, type Level, type Ready, syncLine } from './protocol.ts';
-import { type Session, shown, startSession } from './session.ts';
+import { cleanupLine, type Level, syncLine } from './protocol.ts';
+import { type Served, type Session, shown, startSession } from './session.ts';
 
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 60_000;
@@ -25,7 +25,7 @@ const WRONG_WITHIN_MS = 60_000;
 /** One run of the program, once it is ready. */
 interface Run {
   readonly session: Session;
-  readonly ready: Ready;
+  readonly ready: Served;
   readonly since: number;
   /** Resolves with the reason. */
   readonly ended: Promise<string>;

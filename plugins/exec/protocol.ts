@@ -1,5 +1,5 @@
 /**
- * The lines that go to a program and come from it. Pure; README.md has them in a table.
+ * The lines that go to a program and come from it. Pure; release/sdk/exec/README.md has them in a table.
  *
  *   → hello            ← ready | error
  *   → sync 1           ← done 1 | error 1        several may be open: answers name the id
@@ -39,7 +39,8 @@ export function* syncLine(id: number, { family, full, node, upsert, remove }: Ch
 
 export interface Ready {
   readonly type: 'ready';
-  readonly families: readonly IPFamily[];
+  /** Undefined: those that it was asked for. */
+  readonly families: readonly IPFamily[] | undefined;
   /** It holds the state itself, and wants to be told changes only. */
   readonly changes: boolean;
 }
@@ -86,13 +87,10 @@ type Fields = Readonly<Record<string, unknown>>;
 
 /** Fields that are not known are passed over, so that later versions may add some. */
 const READERS: Readonly<Record<Answer['type'], (fields: Fields) => Answer>> = {
-  ready({ apiVersion = PROTOCOL_VERSION, families = FAMILIES, changes = false }) {
+  ready({ apiVersion = PROTOCOL_VERSION, families, changes = false }) {
     if (apiVersion !== PROTOCOL_VERSION) refuse(`has apiVersion ${show(apiVersion)}; it must be ${PROTOCOL_VERSION}`);
-    if (!Array.isArray(families) || families.length === 0 || !families.every((one) => FAMILIES.includes(one))) {
-      refuse(`has families ${show(families)}; it must be a list of IPv4 and IPv6`);
-    }
     if (typeof changes !== 'boolean') refuse(`has changes ${show(changes)}; it must be true or false`);
-    return { type: 'ready', families: FAMILIES.filter((family) => families.includes(family)), changes };
+    return { type: 'ready', families: familiesOf(families), changes };
   },
   done: (fields) => ({
     type: 'done',
@@ -153,6 +151,14 @@ function refuse(why: string): never {
 function idOf({ id }: Fields): number {
   if (typeof id !== 'number' || !Number.isSafeInteger(id)) refuse(`has id ${show(id)}; it must be that of a request`);
   return id;
+}
+
+function familiesOf(families: unknown): readonly IPFamily[] | undefined {
+  if (families === undefined) return undefined;
+  if (!Array.isArray(families) || families.length === 0 || !families.every((one) => FAMILIES.includes(one))) {
+    refuse(`has families ${show(families)}; it must be a list of IPv4 and IPv6`);
+  }
+  return FAMILIES.filter((family) => families.includes(family));
 }
 
 function textOf(fields: Fields, name: string): string {

@@ -7,7 +7,7 @@
  * What breaks it off (an answer that does not come in time, an input that it closed) ends the program, and a session
  * never comes back: the program may be in any state then. Requests that are open at the end fail with its reason.
  */
-import type { Child, Host } from '../../core/backend.ts';
+import type { Child, Host, IPFamily } from '../../core/backend.ts';
 import type { ExecOptions } from './options.ts';
 import { type Done, type Failed, helloLine, type Level, type Log, type Ready, readAnswer } from './protocol.ts';
 
@@ -32,13 +32,18 @@ export interface SessionEvents {
 
 export interface Session {
   /** Rejects only when the program has ended, or could not be started. */
-  readonly ready: Promise<Ready>;
+  readonly ready: Promise<Served>;
   /** Of the program; 0 until it was started. */
   pid(): number;
   /** Send one line, given in pieces, and wait for its answer. */
   request(line: (id: number) => Iterable<string>): Promise<Answered>;
   /** Resolves when the program has ended. */
   end(graceMs: number): Promise<void>;
+}
+
+/** What it agreed to. */
+export interface Served extends Ready {
+  readonly families: readonly IPFamily[];
 }
 
 export interface Answered {
@@ -55,7 +60,7 @@ interface Open {
 export function startSession(host: Host, options: ExecOptions, events: SessionEvents): Session {
   const { command, args, families, timeoutSeconds } = options;
   const { clock } = host;
-  const ready = Promise.withResolvers<Ready>();
+  const ready = Promise.withResolvers<Served>();
   ready.promise.catch(() => {});
   const open = new Map<number, Open>();
   let state: 'starting' | 'ready' | 'ending' | 'ended' = 'starting';
@@ -103,13 +108,14 @@ export function startSession(host: Host, options: ExecOptions, events: SessionEv
   }
 
   function becomeReady(line: string, answer: Ready): void {
-    const more = answer.families.filter((family) => !families.includes(family));
+    const agreed = answer.families ?? families;
+    const more = agreed.filter((family) => !families.includes(family));
     if (state === 'ready') unexpected(line, 'comes when nobody asked');
     else if (more.length > 0) unexpected(line, `has families that it was not asked for (${more.join(', ')})`);
     else {
       cancelHello();
       state = 'ready';
-      ready.resolve(answer);
+      ready.resolve({ ...answer, families: agreed });
     }
   }
 

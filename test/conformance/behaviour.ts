@@ -8,7 +8,13 @@
  */
 export type Verdict =
   | { readonly kind: 'holds'; readonly note?: string }
-  | { readonly kind: 'fails' | 'advice'; readonly expected: string; readonly seen: string }
+  | {
+      readonly kind: 'fails' | 'advice';
+      readonly expected: string;
+      readonly seen: string;
+      /** A better one than the behaviour's own, where what was seen tells more. */
+      readonly remedy?: string;
+    }
   | { readonly kind: 'not tried'; readonly why: string };
 
 /** `packets`: judged by what connections meet; the others by calling the plugin. */
@@ -33,9 +39,12 @@ export interface Result extends Sentence {
 export interface Behaviour extends Sentence {
   /** Behaviours, by id, without which this one cannot be judged. */
   readonly needs?: readonly string[];
-  /** The contract asks for it, but does not demand it: when it does not hold, that is no failure. */
-  readonly advice?: true;
-  /** Resolves if it holds; rejects with `broken(…)` or whatever the plugin threw if not, with `untried(…)` if nobody can tell. */
+  /** Behaviours, by id, whose failure would only be told again. */
+  readonly unless?: readonly string[];
+  /**
+   * Resolves if it holds; rejects with `broken(…)` or whatever the plugin threw if not, with `doubtful(…)` if the contract
+   * does not demand it, with `untried(…)` if nobody can tell.
+   */
   try(trial: Trial): Promise<{ readonly note: string } | undefined>;
 }
 
@@ -48,14 +57,20 @@ const BROKEN = Symbol('broken');
 const UNTRIED = Symbol('untried');
 const DOUBTFUL = Symbol('doubtful');
 
-/** For a behaviour that does not hold. */
-export function broken(expected: string, seen: string): Error {
-  return Object.assign(new Error(`expected ${expected}, seen ${seen}`), { [BROKEN]: { expected, seen } });
+/** For a behaviour that does not hold. `remedy`: instead of the behaviour's own. */
+export function broken(expected: string, seen: string, remedy?: string): Error {
+  const said = { expected, seen, ...(remedy !== undefined && { remedy }) };
+  return Object.assign(new Error(`expected ${expected}, seen ${seen}`), { [BROKEN]: said });
 }
 
-/** For what looks wrong, and may be right all the same. */
-export function doubtful(expected: string, seen: string): Error {
-  return Object.assign(broken(expected, seen), { [DOUBTFUL]: true });
+/** For what looks wrong and may be right all the same, and for what the contract asks for and does not demand. */
+export function doubtful(expected: string, seen: string, remedy?: string): Error {
+  return Object.assign(broken(expected, seen, remedy), { [DOUBTFUL]: true });
+}
+
+/** Made here, and not thrown by a plugin. */
+export function isVerdict(thrown: unknown): boolean {
+  return thrown instanceof Error && (BROKEN in thrown || UNTRIED in thrown);
 }
 
 /** For a behaviour that cannot be tried. */
@@ -67,17 +82,29 @@ export function untried(why: string): Error {
 export function verdictOf(thrown: unknown): Verdict {
   if (thrown instanceof Error && BROKEN in thrown) {
     const kind = DOUBTFUL in thrown ? 'advice' : 'fails';
-    return { kind, ...(thrown[BROKEN] as { readonly expected: string; readonly seen: string }) };
+    return {
+      kind,
+      ...(thrown[BROKEN] as { readonly expected: string; readonly seen: string; readonly remedy?: string }),
+    };
   }
   if (thrown instanceof Error && UNTRIED in thrown) return { kind: 'not tried', why: String(thrown[UNTRIED]) };
   return { kind: 'fails', expected: 'no error', seen: sayThrown(thrown) };
 }
 
-/** One line of whatever a plugin threw. */
+/** One line of whatever a plugin threw. An error with a code was meant; any other one is looked for by its place. */
 export function sayThrown(thrown: unknown): string {
   if (!(thrown instanceof Error)) return `something thrown that is no Error: ${brief(thrown)}`;
-  const code = 'code' in thrown ? ` (code ${String(thrown.code)})` : '';
-  return `${thrown.name === 'Error' ? '' : `${thrown.name}: `}${thrown.message.split('\n', 1)[0]}${code}`;
+  const detail = 'code' in thrown ? ` (code ${String(thrown.code)})` : placeOf(thrown);
+  return `${thrown.name === 'Error' ? '' : `${thrown.name}: `}${String(thrown.message).split('\n', 1)[0]}${detail}`;
+}
+
+/** " (mine.js:14)": the first place in its stack that is no part of Node.js; "" if there is none. */
+function placeOf({ stack }: Error): string {
+  for (const line of typeof stack === 'string' ? stack.split('\n').slice(1) : []) {
+    const [, file, at] = /^\s+at (?:.*\()?(?:file:\/\/)?([^()]+?):(\d+):\d+\)?$/.exec(line) ?? [];
+    if (file?.startsWith('/')) return ` (${file.slice(file.lastIndexOf('/') + 1)}:${at})`;
+  }
+  return '';
 }
 
 /** A value in few characters. */

@@ -1,8 +1,19 @@
 /** Behaviours of close(), and of what a backend does to the process that it lives in. */
-import { type Behaviour, broken, sayThrown } from './behaviour.ts';
+import { type Behaviour, broken, doubtful, isVerdict, sayThrown } from './behaviour.ts';
+import { LISTENER } from './evidence.ts';
+import type { Listener } from './listeners.ts';
 import { liveResources, resourcesBeyond } from './process-watch.ts';
-import { partial } from './sample-cluster.ts';
-import { difference, eachFamily, eventually, needsSight, synced } from './trial.ts';
+import { full, partial } from './sample-cluster.ts';
+import {
+  difference,
+  eachFamily,
+  eventually,
+  type Instance,
+  needsSight,
+  sameLines,
+  synced,
+  type Trial,
+} from './trial.ts';
 
 /** What was closed may take so long to be gone. */
 const SETTLE_MS = 1000;
@@ -20,7 +31,7 @@ export const CLOSE_BEHAVIOURS: readonly Behaviour[] = [
         await instance.close();
       } catch (error) {
         trial.facts.hangs = true;
-        if (error instanceof Error && error.message.startsWith('expected ')) throw error;
+        if (isVerdict(error)) throw error;
         throw broken('close() to resolve', `a rejection: ${sayThrown(error)}`);
       }
       return undefined;
@@ -59,18 +70,23 @@ export const CLOSE_BEHAVIOURS: readonly Behaviour[] = [
     remedy: 'remove what you programmed in cleanup() only',
     async try(trial) {
       needsSight(trial);
-      const instance = await synced(trial, ({ few }) => few);
-      const before = (await trial.evidence.look()).join('\n');
+      const instance = await trial.open();
+      const listened = new Set(trial.evidence.listening().map(({ name }) => name));
+      await eachFamily(trial, instance, async ({ few }) => void (await instance.sync(full(few))));
+      const serving = trial.evidence.listening().filter(({ name }) => !listened.has(name));
+      const before = await trial.evidence.look();
       await instance.close();
-      const after = (await trial.evidence.look()).join('\n');
-      if (after !== before) throw broken('the kernel as it was', difference(before, after));
+      const after = await trial.evidence.look();
+      const [was = [], is = []] = [before, after].map((lines) => lines.filter((line) => !line.startsWith(LISTENER)));
+      if (!sameLines(is, was)) throw broken('the kernel as it was', difference(was, is));
+      const gone = serving.filter(({ name }) => !after.includes(`${LISTENER}${name}`));
+      if (gone.length > 0 && !trial.subject.plugin.leavesHostAlone) throw goneWithIt(trial, instance, gone);
       return undefined;
     },
   },
   {
     id: 'close-twice',
     needs: ['close'],
-    advice: true,
     sentence: 'close() again resolves',
     contract: 'Backend.close()',
     remedy: 'what is stopped need not be stopped',
@@ -80,7 +96,7 @@ export const CLOSE_BEHAVIOURS: readonly Behaviour[] = [
       try {
         await instance.close();
       } catch (error) {
-        throw broken('nothing more to happen', sayThrown(error));
+        throw doubtful('nothing more to happen', sayThrown(error));
       }
       return undefined;
     },
@@ -143,6 +159,22 @@ export const PROCESS_BEHAVIOURS: readonly Behaviour[] = [
     },
   },
 ];
+
+/** Sockets that served are told from those that belong to the backend's own affairs by their ports. */
+function goneWithIt(trial: Trial, { families }: Instance, gone: readonly Listener[]): Error {
+  const ports = new Set(
+    families.flatMap((family) => trial.states(family).few.ports.flatMap(({ port, nodePort }) => [port, nodePort])),
+  );
+  const serves = gone.some(({ port }) => ports.has(port));
+  const expected = serves ? 'whatever serves connections to go on' : 'sockets that came with sync() to stay';
+  const seen = `gone with close(): ${some(gone.map(({ name }) => name))}`;
+  return serves ? broken(expected, seen, LISTENER_REMEDY) : doubtful(expected, seen, DOUBTFUL_REMEDY);
+}
+
+const LISTENER_REMEDY =
+  'listeners in this process, and programs of Host.spawn, end with kube-proxy, and each restart refuses connections: let rules in the kernel serve, or a daemon of its own that goes on without kube-proxy';
+const DOUBTFUL_REMEDY =
+  'if connections pass through them, let a daemon of its own hold them; if not, this is as it should be';
 
 function some(list: readonly string[]): string {
   const shown = [...new Set(list)];

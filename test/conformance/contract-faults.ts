@@ -1,6 +1,7 @@
 /** Behaviours of sync() when its work cannot be done. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Change } from '../../core/backend.ts';
+import { freezeChange } from '../../core/daemon/freeze-change.ts';
 import { type Behaviour, broken, untried } from './behaviour.ts';
 import { full, type States } from './sample-cluster.ts';
 import { expectState, type Instance, synced, type Trial } from './trial.ts';
@@ -31,7 +32,7 @@ async function tryFault(trial: Trial, instance: Instance, { few, others }: State
   watched.fail(fault);
   let resolved = false;
   try {
-    await trial.within('sync()', () => instance.backend.sync(structuredClone(full(others))));
+    await trial.within('sync()', () => instance.backend.sync(freezeChange(full(others))));
     resolved = true;
   } catch {
     // As it should.

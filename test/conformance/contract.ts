@@ -9,6 +9,7 @@ import { CLOSE_BEHAVIOURS, PROCESS_BEHAVIOURS } from './contract-close.ts';
 import { CREATE_BEHAVIOURS } from './contract-create.ts';
 import { FAULT_BEHAVIOURS } from './contract-faults.ts';
 import { SYNC_BEHAVIOURS } from './contract-sync.ts';
+import { OF_PROGRAMS } from './program-words.ts';
 import { createTrial, type Facts, type Subject } from './trial.ts';
 
 /** Need neither a host nor any privilege. */
@@ -38,30 +39,36 @@ export interface ContractOptions {
   readonly tried?: (result: Result) => void;
 }
 
-export async function tryContract(options: ContractOptions): Promise<readonly Result[]> {
+/** Resolves to what was found out on the way. */
+export async function tryContract(options: ContractOptions): Promise<Facts> {
   const { subject, harmlessOnly, trying = () => {}, tried = () => {} } = options;
   const facts: Facts = {};
   const verdicts = new Map<string, Verdict>();
-  const results: Result[] = [];
   for (const behaviour of CONTRACT) {
-    const { id, sentence, contract, remedy } = behaviour;
-    const missing = (behaviour.needs ?? []).find((need) => verdicts.get(need)?.kind !== 'holds');
+    const { id, sentence } = behaviour;
+    const words = subject.program === undefined ? {} : (OF_PROGRAMS[id] ?? {});
+    const missing =
+      (behaviour.needs ?? []).find((need) => verdicts.get(need)?.kind !== 'holds') ??
+      (behaviour.unless ?? []).find((other) => verdicts.get(other)?.kind === 'fails');
     let verdict: Verdict;
     if (harmlessOnly !== undefined && !HARMLESS.includes(behaviour)) {
       verdict = { kind: 'not tried', why: harmlessOnly };
     } else if (missing !== undefined) {
       verdict = { kind: 'not tried', why: whyMissing(missing, verdicts.get(missing)) };
+    } else if (words.untried !== undefined) {
+      verdict = { kind: 'not tried', why: words.untried };
     } else {
       trying(id);
       subject.process.trying(id);
       verdict = await tryOne(behaviour, subject, facts);
     }
     verdicts.set(id, verdict);
-    const result: Result = { id, sentence, contract, remedy, part: 'contract', verdict };
-    results.push(result);
+    const remedy = ('remedy' in verdict ? verdict.remedy : undefined) ?? words.remedy ?? behaviour.remedy;
+    const contract = words.contract ?? behaviour.contract;
+    const result: Result = { id, sentence, contract, remedy, part: 'contract', verdict: withoutRemedy(verdict) };
     tried(result);
   }
-  return results;
+  return facts;
 }
 
 async function tryOne(behaviour: Behaviour, subject: Subject, facts: Facts): Promise<Verdict> {
@@ -75,7 +82,14 @@ async function tryOne(behaviour: Behaviour, subject: Subject, facts: Facts): Pro
   // What is harmless was given no host, and needs none to be tidied up either.
   if (!HARMLESS.includes(behaviour)) await trial.tidy();
   await subject.process.settle();
-  return verdict.kind === 'fails' && behaviour.advice ? { ...verdict, kind: 'advice' } : verdict;
+  return verdict;
+}
+
+/** It has become the result's. */
+function withoutRemedy(verdict: Verdict): Verdict {
+  if (!('remedy' in verdict)) return verdict;
+  const { remedy: _, ...rest } = verdict;
+  return rest;
 }
 
 function whyMissing(need: string, verdict: Verdict | undefined): string {

@@ -1,16 +1,20 @@
 /**
- * What the kernel holds in this network namespace, and the files written in private ones, as lines that can be compared: how the kit sees the work of a backend
- * that it knows nothing about. What packets do and time changes (counters, expiry) is left out.
+ * What the kernel holds in this network namespace, who listens in it, and the files written in private ones, as lines
+ * that can be compared: how the kit sees the work of a backend that it knows nothing about. What packets do and time
+ * changes (counters, expiry) is left out.
  */
 
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import type { Host, NftFamily, NftTableContent } from '../../core/backend.ts';
+import { type Listener, listeners } from './listeners.ts';
 import { privateFiles, removePrivateFiles } from './private-files.ts';
 
 export interface Evidence {
   /** Sorted. Never rejects: what cannot be listed is left out. */
   look(): Promise<readonly string[]>;
+  /** Sockets that wait for connections or datagrams, whoever's; they are lines of `look`, too. */
+  listening(): readonly Listener[];
   /** Takes away what backends made and what can be taken away: each behaviour begins on an empty host. */
   wipe(): Promise<void>;
   /** Something of somebody else's, that no backend may touch; resolves to false if that cannot be made here. */
@@ -19,6 +23,8 @@ export interface Evidence {
   planted(): Promise<boolean>;
 }
 
+/** Begin such lines. */
+export const [FILE, LISTENER] = ['file ', 'listener '] as const;
 /** Somebody else's table. */
 const FOREIGN = 'kube-proxy-plugin-test';
 const FAMILIES: readonly NftFamily[] = ['ip', 'ip6'];
@@ -30,7 +36,11 @@ const SHARED_IN_FINGERPRINTS = Buffer.from(SHARED).toString('hex');
 const OTHER_FAMILIES: readonly string[] = ['inet', 'arp', 'bridge', 'netdev'];
 
 /** `read`: a file's text, or undefined. */
-export function kernelEvidence(host: Host, read: (path: string) => string | undefined = readText): Evidence {
+export function kernelEvidence(
+  host: Host,
+  read: (path: string) => string | undefined = readText,
+  listening: () => readonly Listener[] = listeners,
+): Evidence {
   const files = privateFiles();
   const sources: readonly (() => Promise<readonly string[]>)[] = [
     () => nftables(host),
@@ -46,9 +56,11 @@ export function kernelEvidence(host: Host, read: (path: string) => string | unde
         .slice(3)
         .map((line) => `ipvs ${line.trim()}`),
     async () => interfaces(read),
-    async () => [...privateFiles()].map(([path, content]) => `file ${path}: ${content}`),
+    async () => [...new Set(listening().map(({ name }) => `${LISTENER}${name}`))],
+    async () => [...privateFiles()].map(([path, content]) => `${FILE}${path}: ${content}`),
   ];
   return {
+    listening,
     async look() {
       const seen = await Promise.all(sources.map((source) => source().catch((): readonly string[] => [])));
       return seen.flat().sort();

@@ -107,7 +107,8 @@ async function tryLoaded(
 ): Promise<number> {
   const { load, makeHost, packets, show } = options;
   beats.trying('loading');
-  const { plugin, options: pluginOptions, version } = await load();
+  const { plugin, options: pluginOptions, file, version } = await load();
+  const program = file === '' ? programOf(plugin, pluginOptions) : undefined;
   const isAlone = plugin.leavesHostAlone === true;
   // What programs nothing of the host can do no harm to its network either.
   const restrained = isAlone ? undefined : harmlessOnly;
@@ -116,7 +117,9 @@ async function tryLoaded(
     results.push(result);
     watch.print(printer.result(result));
   };
-  const place = `Linux ${kernelVersion()}, ${harmlessOnly === undefined ? 'in private namespaces' : 'outside of private namespaces'}`;
+  const where = harmlessOnly === undefined ? 'in private namespaces' : 'outside of private namespaces';
+  const place = `Linux ${kernelVersion()}, ${where}${program === undefined ? '' : `, with the program ${program}`}`;
+  let pathless: string | undefined;
   watch.print(printer.head({ name: String(plugin.name), version, summary: String(plugin.summary), place }));
 
   if (packets !== 'only') {
@@ -126,7 +129,7 @@ async function tryLoaded(
       requestFullSync() {},
       metrics: NONE,
     });
-    await tryContract({
+    const facts = await tryContract({
       subject: {
         plugin,
         options: pluginOptions,
@@ -135,6 +138,7 @@ async function tryLoaded(
         process: watch,
         addresses: harmlessOnly === undefined ? ownAddresses() : SAMPLE_ADDRESSES,
         limits: LIMITS,
+        ...(program !== undefined && { program }),
         ...(show && { show }),
       },
       ...(restrained !== undefined && { harmlessOnly: restrained }),
@@ -142,13 +146,15 @@ async function tryLoaded(
       tried,
     });
     observer.close();
+    if (program !== undefined && facts.inTheWay === false) pathless = NO_PATH;
   }
   const why =
     packets === 'no'
       ? 'not asked for (--packets no)'
       : (harmlessOnly ??
         (typeof options.flags === 'string' ? options.flags : undefined) ??
-        (isAlone ? 'no connection passes through what it programs (leavesHostAlone)' : cannotBeCreated(results)));
+        (isAlone ? 'no connection passes through what it programs (leavesHostAlone)' : cannotBeCreated(results)) ??
+        pathless);
   if (why !== undefined || typeof options.flags === 'string') {
     for (const sentence of PACKET_BEHAVIOURS)
       tried({ ...sentence, part: 'packets', verdict: { kind: 'not tried', why: why ?? '' } });
@@ -166,6 +172,14 @@ async function tryLoaded(
   if (count(results).fails > 0) return 1;
   return cannotBeCreated(results)?.startsWith(OPTIONS_REFUSED) ? 2 : 0;
 }
+
+/** The one that the exec backend is to run; only that of the program itself is called so. */
+function programOf({ name }: BackendPlugin, { command }: Readonly<Record<string, unknown>>): string | undefined {
+  return name === 'exec' && typeof command === 'string' ? command : undefined;
+}
+
+const NO_PATH =
+  'the program made nothing that connections could pass through and the kit can see (rules, interfaces, listeners), but files at most; if they do pass, --packets only asks them';
 
 /** The daemon could not start with it either. */
 function cannotBeCreated(results: readonly Result[]): string | undefined {

@@ -189,7 +189,10 @@ export const GROUPS: readonly Group[] = [
         for (const one of all.filter(isTCP)) {
           right.set(cell(one), (right.get(cell(one)) ?? true) && one.judgement.answer === undefined);
         }
-        return all.filter((one) => one.port.protocol === protocol && right.get(cell(one)));
+        const served = servedDestinations(all);
+        return all.filter(
+          (one) => one.port.protocol === protocol && served.has(one.destination) && right.get(cell(one)),
+        );
       },
     }),
   ),
@@ -202,7 +205,11 @@ export const GROUPS: readonly Group[] = [
       const ofIPv4 = all.filter(({ probe }) => probe.packet.family === 'IPv4');
       const right = new Set(ofIPv4.filter(({ judgement }) => judgement.answer === undefined).map(({ kin }) => kin));
       const isAlone = ofIPv4.length === 0;
-      return all.filter(({ probe, kin }) => probe.packet.family === 'IPv6' && (isAlone || right.has(kin)));
+      const served = servedDestinations(all);
+      return all.filter(
+        ({ destination, probe, kin }) =>
+          probe.packet.family === 'IPv6' && (isAlone || (served.has(destination) && right.has(kin))),
+      );
     },
   },
 ];

@@ -10,12 +10,13 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { IPFamily } from '../../core/backend.ts';
 import { programFromSources } from '../netns/from-sources.ts';
+import { SLOW } from '../netns/slow.ts';
 import type { World } from '../netns/world.ts';
 import { NODE_NAME, SERVICE_CIDR } from '../netns/world-topology.ts';
 import type { KubernetesObject } from './objects.ts';
 import { service } from './objects.ts';
 
-const WAIT_MS = 30_000;
+const WAIT_MS = 30_000 * SLOW;
 
 export interface LogLine {
   readonly level: string;

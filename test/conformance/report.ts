@@ -15,9 +15,11 @@ import type { Part, Result, Verdict } from './behaviour.ts';
 
 const MARKS: Readonly<Record<Verdict['kind'], string>> = { holds: '✓', fails: '✗', advice: '!', 'not tried': '–' };
 const TITLES: Readonly<Record<Part, string>> = {
-  contract: 'The contract',
+  contract: 'The contract, of which kube-proxy.d.ts says more',
   packets: 'What connections meet',
 };
+
+const LEGEND = '✓ holds   ✗ fails   ! advice: looks wrong, and the contract does not demand it   – not tried';
 
 /** More of them are told by their number. */
 const MOST_ALIKE = 4;
@@ -67,7 +69,7 @@ export function textPrinter(): Printer {
     tail(results) {
       const { holds, fails, notTried, advice } = count(results);
       const also = advice > 0 ? `, ${advice} with advice` : '';
-      return `${alikeText()}\n${holds} hold, ${fails} fail, ${notTried} not tried${also}\n`;
+      return `${alikeText()}\n${LEGEND}\n${holds} hold, ${fails} fail, ${notTried} not tried${also}\n`;
     },
   };
 }

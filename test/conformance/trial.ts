@@ -15,15 +15,18 @@ import type {
   SelfChecking,
   SyncReport,
 } from '../../core/backend.ts';
+import { freezeChange } from '../../core/daemon/freeze-change.ts';
 import type { InterfaceAddress } from '../../core/model/node-settings.ts';
 import { broken, doubtful, sayThrown, untried } from './behaviour.ts';
-import type { Evidence } from './evidence.ts';
+import { type Evidence, LISTENER } from './evidence.ts';
+import { ownSockets } from './listeners.ts';
 import type { ProcessWatch } from './process-watch.ts';
+import { PROGRAM_NOTE } from './program-words.ts';
 import { full, type State, type States, statesOf } from './sample-cluster.ts';
 import { type MakeHost, type Watched, watchHost } from './watched-host.ts';
 
 export interface Limits {
-  /** Milliseconds that a call may take. */
+  /** Milliseconds that a call may take: less than the daemon gives it, so that a report comes in time. */
   readonly callMs: number;
   /** As the core gives it. */
   readonly closeMs: number;
@@ -32,6 +35,9 @@ export interface Limits {
   /** How many are many. */
   readonly manyServices: number;
 }
+
+/** Seconds that the daemon gives a call. */
+const DAEMON_SECONDS = { create: 120, others: 300 } as const;
 
 export const LIMITS: Limits = { callMs: 60_000, closeMs: 5_000, recoverMs: 20_000, manyServices: 1_000 };
 
@@ -44,13 +50,15 @@ export interface Subject {
   /** What the node's interfaces have. */
   readonly addresses: readonly InterfaceAddress[];
   readonly limits: Limits;
+  /** The program that it is, where the backend is exec: what is found out is for its author. */
+  readonly program?: string;
   /** Gets what the plugin logs. */
   readonly show?: Logger;
 }
 
 export type AnyBackend = Backend & Partial<SelfChecking & HealthReporting & Initializing & Inspectable>;
 
-/** A backend that was created. What it is asked has deadlines, and gets copies: whatever it does to them harms nobody. */
+/** A backend that was created. What it is asked has deadlines, and what it is handed over is frozen, as by the daemon. */
 export interface Instance {
   readonly backend: AnyBackend;
   readonly families: readonly IPFamily[];
@@ -59,7 +67,10 @@ export interface Instance {
   cleanup(): Promise<void>;
   /** Within its deadline, and with its Host afterwards. */
   close(): Promise<void>;
-  /** As when the process is killed: the kernel closes its sockets, its programs lose their input. */
+  /**
+   * As when the process is killed: the kernel closes its sockets, its programs lose their input. Listeners in this very
+   * process cannot be taken from it, so that who has some is closed.
+   */
   crash(): Promise<void>;
   /** Its text in the backend's own words, as lines in byte order; undefined if it has none. */
   dump(): Promise<string | undefined>;
@@ -91,6 +102,10 @@ export interface Facts {
   dumps?: boolean;
   /** What it programs can be seen by `Evidence`. */
   visible?: boolean;
+  /** … and is more than files: connections may pass through it. */
+  inTheWay?: boolean;
+  /** Its data plane are listeners in this process. */
+  listens?: boolean;
   /** Its close() has been found not to end. */
   hangs?: boolean;
 }
@@ -104,7 +119,8 @@ export function createTrial(subject: Subject, facts: Facts): Trial {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        reject(broken(`${what} to settle within ${limitMs / 1000} s`, 'a promise that does not settle'));
+        const seen = 'a promise that does not settle';
+        reject(broken(`${what} to settle within ${sayLimit(what, limitMs)}`, seen, 'give every wait in it a limit'));
       }, limitMs);
     });
     try {
@@ -116,6 +132,8 @@ export function createTrial(subject: Subject, facts: Facts): Trial {
 
   async function open(options: Readonly<Record<string, unknown>> = subject.options): Promise<Instance> {
     const aborter = new AbortController();
+    const before = ownSockets();
+    const holdsListeners = (): boolean => evidence.listening().some(({ inode, isOwn }) => isOwn && !before.has(inode));
     const watched = watchHost(subject.makeHost, aborter.signal, subject.show);
     let backend: AnyBackend;
     try {
@@ -127,7 +145,7 @@ export function createTrial(subject: Subject, facts: Facts): Trial {
     const closed = (): void => {
       entry.closed = true;
     };
-    const entry = { instance: instanceOf(backend, watched, within, limits, closed), closed: false };
+    const entry = { instance: instanceOf(backend, watched, within, limits, holdsListeners, closed), closed: false };
     instances.push(entry);
     return entry.instance;
   }
@@ -189,6 +207,7 @@ function instanceOf(
   watched: Watched,
   within: Trial['within'],
   limits: Limits,
+  holdsListeners: () => boolean,
   closed: () => void,
 ): Instance {
   return {
@@ -198,9 +217,10 @@ function instanceOf(
     sync: (change) =>
       within(`sync() of ${describe(change)}`, async () => {
         try {
-          return await backend.sync(structuredClone(change));
+          return await backend.sync(freezeChange(change));
         } catch (error) {
-          throw broken(`sync() of ${describe(change)} to resolve`, `a rejection: ${sayThrown(error)}`);
+          const remedy = wroteToFrozen(error) ? FROZEN_REMEDY : undefined;
+          throw broken(`sync() of ${describe(change)} to resolve`, `a rejection: ${sayThrown(error)}`, remedy);
         }
       }),
     cleanup: () => within('cleanup()', () => backend.cleanup()),
@@ -214,6 +234,7 @@ function instanceOf(
     },
     async crash() {
       for (const child of watched.children) await child.end(0);
+      if (holdsListeners()) await within('close()', () => backend.close(), limits.closeMs).finally(closed);
       watched.host.close();
     },
     async dump() {
@@ -223,6 +244,22 @@ function instanceOf(
       return text.split('\n').sort().join('\n');
     },
   };
+}
+
+/** A limit of the kit's own is told as such: nobody shall look for it in kube-proxy. */
+function sayLimit(what: string, limitMs: number): string {
+  const seconds = limitMs / 1000;
+  if (what.startsWith('close()')) return `${seconds} s`;
+  const daemon = what.startsWith('create()') ? DAEMON_SECONDS.create : DAEMON_SECONDS.others;
+  return `${seconds} s, the limit of this kit (kube-proxy waits ${daemon} s)`;
+}
+
+export const FROZEN_REMEDY = 'the change is frozen: copy before sorting or changing: [...list].sort(), { ...port, … }';
+
+/** In V8's words, for an attempt to change what is frozen. */
+export function wroteToFrozen(thrown: unknown): boolean {
+  const message = thrown instanceof TypeError ? String(thrown.message) : '';
+  return /read only property|object is not extensible|Cannot (delete|redefine) property/.test(message);
 }
 
 export function describe({ family, full: whole, upsert, remove }: Change): string {
@@ -257,9 +294,8 @@ export async function expectState(
 ): Promise<{ readonly note: string } | undefined> {
   const { facts } = trial;
   if (!facts.dumps && !facts.quiet) {
-    return {
-      note: 'only that it resolves: with dump(), or 0 operations for a state that is right, it could be compared',
-    };
+    const why = 'only that it resolves: with dump(), or 0 operations for a state that is right, it could be compared';
+    return { note: trial.subject.program === undefined ? why : PROGRAM_NOTE };
   }
   if (!facts.dumps) {
     await eachFamily(trial, instance, async (states) => {
@@ -280,16 +316,20 @@ export async function expectState(
   if (dumped === expected) return undefined;
   throw broken(
     'the dump() of a backend that got this state by one full sync',
-    difference(expected ?? '', dumped ?? ''),
+    difference(linesOf(expected), linesOf(dumped)),
   );
 }
 
-/** The first lines that only one of two sorted texts has. */
-export function difference(expected: string, seen: string): string {
-  const [wanted, had] = [expected, seen].map((text) => text.split('\n').filter((line) => line !== '')) as [
-    string[],
-    string[],
-  ];
+function linesOf(text = ''): readonly string[] {
+  return text.split('\n').filter((line) => line !== '');
+}
+
+export function sameLines(one: readonly string[], other: readonly string[]): boolean {
+  return one.join('\n') === other.join('\n');
+}
+
+/** The first lines that only one of two sorted lists has. */
+export function difference(wanted: readonly string[], had: readonly string[]): string {
   const missing = wanted.filter((line) => !had.includes(line));
   const extra = had.filter((line) => !wanted.includes(line));
   const parts = [
@@ -303,8 +343,20 @@ export function difference(expected: string, seen: string): string {
 export function needsSight({ facts }: Trial): void {
   if (facts.visible) return;
   throw untried(
-    'its work does not show in what the kit can list (nf_tables, iptables, IP sets, IPVS, interfaces, and files below /run, /etc and /var)',
+    'its work does not show in what the kit can list (nf_tables, iptables, IP sets, IPVS, interfaces, listeners, and files below /run, /etc and /var)',
   );
+}
+
+/** A program that was told to end may listen for a moment longer. */
+const LINGER_MS = 2000;
+
+/** What `Evidence` sees; looked at again for a moment while there are listeners that should not be there. */
+export async function lookAgain({ evidence }: Trial, expected: readonly string[]): Promise<readonly string[]> {
+  for (const end = performance.now() + LINGER_MS; ; await sleep(20)) {
+    const lines = await evidence.look();
+    const lingers = lines.some((line) => line.startsWith(LISTENER) && !expected.includes(line));
+    if (!lingers || performance.now() > end) return lines;
+  }
 }
 
 /** Looks again for a while: until it is so, or time is over. */

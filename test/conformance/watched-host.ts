@@ -5,9 +5,11 @@
 import type {
   Child,
   Clock,
+  DummyLink,
   ExecResult,
   Host,
   IPSets,
+  IPVS,
   Logger,
   LogValues,
   Nftables,
@@ -36,7 +38,8 @@ export interface LogEntry {
 
 /**
  * `everything`: programs end with status 1, kernel interfaces refuse. `not started`: programs cannot even be started.
- * `writes`: only programs that are given input, commits to nf_tables and lines to programs that stay.
+ * `writes`: only programs that are given input, commits to nf_tables, changes to IPVS and to the addresses of an
+ * interface, and lines to programs that stay.
  */
 export type Fault = 'none' | 'everything' | 'not started' | 'writes';
 
@@ -152,7 +155,7 @@ export function watchHost(make: MakeHost, signal: AbortSignal, show?: Logger): W
   }
   const counted = (method: string): void => {
     calls.netlink++;
-    if (method === 'commit') calls.commit++;
+    if (WRITES.includes(method)) calls.commit++;
   };
 
   return {
@@ -165,6 +168,8 @@ export function watchHost(make: MakeHost, signal: AbortSignal, show?: Logger): W
         ipset: (): IPSets => watchMethods('ipset', host.netlink.ipset(), counted),
         nfacct: (): PacketCounters => watchMethods('nfacct', host.netlink.nfacct(), counted),
         nftablesGeneration: () => host.netlink.nftablesGeneration(),
+        ipvs: (): IPVS => watchMethods('ipvs', host.netlink.ipvs(), counted),
+        dummyLink: (name): DummyLink => watchMethods('dummy link', host.netlink.dummyLink(name), counted),
       },
       clock: watchClock(host.clock, waiting),
     },
@@ -187,9 +192,23 @@ export function watchHost(make: MakeHost, signal: AbortSignal, show?: Logger): W
 }
 
 const FAILED: ExecResult = { status: 1, stdout: '', stderr: 'made to fail by the test', timedOut: false };
-const ASYNCHRONOUS: readonly string[] = ['commit', 'tables', 'read', 'elements', 'supportsOwnership'];
+const ASYNCHRONOUS: readonly string[] = [
+  ...['commit', 'tables', 'read', 'elements', 'supportsOwnership'],
+  ...[
+    'apply',
+    'virtualServers',
+    'virtualServer',
+    'realServers',
+    'connections',
+    'probe',
+    'timeouts',
+    'setTimeouts',
+    'info',
+  ],
+  'change',
+];
 const PURE: readonly string[] = ['fingerprint', 'setFingerprint'];
-const WRITES: readonly string[] = ['commit'];
+const WRITES: readonly string[] = ['commit', 'apply', 'setTimeouts', 'change'];
 
 function watchLog(entries: LogEntry[], show: Logger | undefined): Logger {
   const at =

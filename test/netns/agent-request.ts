@@ -8,6 +8,7 @@ import { connect, isIPv6 } from 'node:net';
 import { type Answer, type Outcome, outcomeOfError, type Request } from './agent-protocol.ts';
 import { requestSctp } from './agent-sctp.ts';
 import { watchSoftError } from './agent-soft-error.ts';
+import { SLOW } from './slow.ts';
 
 const DEFAULT_TIMEOUT_MS = 400;
 
@@ -19,7 +20,7 @@ export interface Flow {
 }
 
 export async function request(one: Request, abruptly = false): Promise<Outcome> {
-  if (one.protocol === 'SCTP') return requestSctp(one, one.timeoutMs ?? DEFAULT_TIMEOUT_MS);
+  if (one.protocol === 'SCTP') return requestSctp(one, (one.timeoutMs ?? DEFAULT_TIMEOUT_MS) * SLOW);
   const flow = openFlow(one);
   try {
     return await flow.ask(one.timeoutMs);
@@ -140,7 +141,7 @@ function expectation() {
     },
     within(milliseconds = DEFAULT_TIMEOUT_MS): Promise<Outcome> {
       return new Promise<Outcome>((resolve, reject) => {
-        const timer = setTimeout(() => waiter?.resolve({ outcome: 'timeout' }), milliseconds);
+        const timer = setTimeout(() => waiter?.resolve({ outcome: 'timeout' }), milliseconds * SLOW);
         const done = () => {
           clearTimeout(timer);
           waiter = undefined;

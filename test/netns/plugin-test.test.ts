@@ -1,6 +1,6 @@
 /** `kube-proxy plugin test`, as it is typed: built-in backends keep the contract, and a broken one is told what it breaks. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -98,7 +98,21 @@ here('dry-run keeps the contract, in a line for each behaviour; connections are 
   assert.match(stdout, /^ {2}✓ A full sync of nothing resolves$/m);
   assert.match(stdout, /^ {2}– ClusterIPs answer pods: not tried: .*leavesHostAlone/m);
   assert.match(stdout, /^\d+ hold, 0 fail, \d+ not tried/m);
-  assert.not.match(stdout, '✗');
+  assert.not.match(stdout, /^ {2}✗/m);
+});
+
+here('a program that exec runs passes, and no connection is asked of what only writes files', () => {
+  const program = join(folder, 'keep-state.sh');
+  copyFileSync(join(ROOT, 'release/sdk/exec/keep-state.sh'), program);
+  chmodSync(program, 0o755);
+  const flags = [`--backend-option=command=${program}`, '--backend-option=args=["/run/desired"]'];
+  const found = report(['exec', ...flags]);
+  assert.equal(ids(found, 'fails'), [], JSON.stringify(found.behaviours.filter((each) => each.verdict === 'fails')));
+  assert.is(found.status, 0);
+  for (const id of ['sync', 'cleanup-complete', 'close-keeps-rules'])
+    assert.is(verdict(found, id)?.verdict, 'holds', id);
+  assert.match(verdict(found, 'sync-rejects')?.why ?? '', /"type":"error"/);
+  assert.match(verdict(found, 'cluster-ip-from-pods')?.why ?? '', /files at most/);
 });
 
 here('what a plugin does not serve fails in the behaviours that are about it, and nowhere else', () => {

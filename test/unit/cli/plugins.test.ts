@@ -10,7 +10,19 @@ import * as assert from 'uvu/assert';
 import type { ListedBackend } from '../../../core/cli/plugins.ts';
 import { isolateTests } from '../../netns/isolated.ts';
 import { skip } from '../../skip.ts';
-import { at, begin, config, folder, manifests, run, savedRules, source, told, write } from '../plugin/telling.ts';
+import {
+  at,
+  begin,
+  calls,
+  config,
+  folder,
+  manifests,
+  run,
+  savedRules,
+  source,
+  told,
+  write,
+} from '../plugin/telling.ts';
 import { MAIN } from './program.ts';
 
 await isolateTests(['iptables', 'nftables']);
@@ -181,12 +193,60 @@ cleanup('without its name nobody looks for it', async () => {
   assert.not.match(stdout, /acme/);
 });
 
+const kind = 'apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n';
+
+cleanup('what the configuration file names cleans up, too, with its options', async () => {
+  write('p/acme.mjs', source('acme', {}));
+  write('config.conf', `${kind}backend: acme\npluginDir: ${at('p')}\nbackendOptions: {to: [1, {a: true}]}\n`);
+  const { status, stdout, stderr } = await run('cleanup', '--config', config);
+  assert.equal([status, stderr], [0, '']);
+  assert.match(stdout, /^iptables: cleaned up\n/);
+  assert.match(stdout, /\nacme: cleaned up\n$/);
+  const options = '{"to":[1,{"a":true}]}';
+  assert.equal(told(), [`acme create ${options}`, `acme cleanup ${options}`, 'acme close']);
+});
+
+cleanup('so does the program of exec that it names', async () => {
+  const answers =
+    `read line; echo '{"type":"ready"}'; read line; echo "$line" >${calls}; ` +
+    `echo '{"type":"done","id":1}'; read line\n`;
+  chmodSync(write('program', `#!/bin/sh\n${answers}`), 0o755);
+  write('config.conf', `${kind}backend: exec\nbackendOptions: {command: ${at('program')}}\n`);
+  const { status, stdout, stderr } = await run('cleanup', '--config', config);
+  assert.is(status, 0, stderr);
+  assert.match(stdout, /\nexec: cleaned up\n/);
+  assert.equal(told(), ['{"type":"cleanup","id":1}']);
+});
+
+cleanup('a file that is gone, is faulty, or names what cannot be loaded keeps nobody from cleaning up', async () => {
+  write('broken.mjs', 'const = 1;');
+  for (const [text, says] of [
+    [undefined, /^kube-proxy: --config: \S+\/config\.conf: does not exist.*; what it names is not cleaned up\n$/],
+    [
+      `${kind}backend: nine\nsyncPeriod: 1\n`,
+      /^kube-proxy: \S+config\.conf:\d+: .*nine.*; what it names is not cl.*\n$/,
+    ],
+    [
+      `${kind}backend: ${at('broken.mjs')}\n`,
+      /^kube-proxy: \S+broken\.mjs: cannot be loaded: .*; it is not cleaned up\n$/,
+    ],
+  ] as const) {
+    begin();
+    write('broken.mjs', 'const = 1;');
+    if (text !== undefined) write('config.conf', text);
+    const { status, stdout, stderr } = await run('cleanup', '--config', config);
+    assert.is(status, 1);
+    assert.match(stderr, says);
+    assert.match(stdout, /^iptables: cleaned up\nnftables: cleaned up\n/);
+  }
+});
+
 cleanup('one that fails is told, and the others are cleaned up all the same', async () => {
   const path = write('acme.mjs', source('acme', { backend: "async cleanup() { throw new Error('stuck'); }," }));
   const { status, stdout, stderr } = await run('cleanup', '--backend', path);
   assert.is(status, 1);
   assert.match(stdout, /^iptables: cleaned up\n/);
-  assert.match(stderr, /kube-proxy: cleanup of acme: .*stuck\n$/);
+  assert.match(stderr, /kube-proxy: cleanup of acme: .*stuck \(acme\.mjs:\d+\)\n$/);
 });
 
 cleanup('one that cannot be loaded is told before anything is removed', async () => {
@@ -196,6 +256,20 @@ cleanup('one that cannot be loaded is told before anything is removed', async ()
   assert.match(stderr, /^kube-proxy: \S+acme\.mjs: cannot be loaded: /);
 });
 
-cleanup.after(() => rmSync(folder, { recursive: true }));
+const kit = suite('kube-proxy plugin test');
+kit.before.each(begin);
+
+kit('a plugin is found by its name in a folder', async () => {
+  write(
+    'p/acme.mjs',
+    source('acme', { create: "throw Object.assign(new Error('not here'), { code: 'KP_BACKEND_UNSUPPORTED' });" }),
+  );
+  const { stdout, stderr } = await run('plugin', 'test', 'acme', '--plugin-dir=p', '--packets=no');
+  assert.not.match(stderr, /there is no backend/);
+  assert.match(stdout + stderr, /acme/);
+});
+
+kit.after(() => rmSync(folder, { recursive: true }));
 list.run();
 cleanup.run();
+kit.run();

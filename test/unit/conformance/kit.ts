@@ -5,6 +5,7 @@ import { systemClock } from '../../../core/node/clock.ts';
 import type { Result } from '../../conformance/behaviour.ts';
 import { tryContract } from '../../conformance/contract.ts';
 import { kernelEvidence } from '../../conformance/evidence.ts';
+import { listeners } from '../../conformance/listeners.ts';
 import { watchProcess } from '../../conformance/process-watch.ts';
 import { SAMPLE_ADDRESSES } from '../../conformance/sample-cluster.ts';
 import type { MakeHost } from '../../conformance/watched-host.ts';
@@ -14,12 +15,14 @@ export interface RunOptions {
   readonly harmlessOnly?: string;
   /** What a call may take, so that tests need not wait for what never comes. */
   readonly callMs?: number;
+  /** As if it were the exec backend with this program. */
+  readonly program?: string;
 }
 
 /** Results of one run, by behaviour. */
 export async function runContract(
   plugin: BackendPlugin,
-  { options = {}, harmlessOnly, callMs = 10_000 }: RunOptions = {},
+  { options = {}, harmlessOnly, callMs = 10_000, program }: RunOptions = {},
 ): Promise<ReadonlyMap<string, Result>> {
   const state = createFakeState();
   const makeHost: MakeHost = ({ log, signal, requestFullSync, metrics }) => {
@@ -50,6 +53,8 @@ export async function runContract(
         nftablesGeneration: () => kernel.generation(),
         ipset: nothing,
         nfacct: nothing,
+        ipvs: nothing,
+        dummyLink: nothing,
       },
       close() {
         closed = true;
@@ -65,17 +70,25 @@ export async function runContract(
       requestFullSync() {},
       metrics: { register: () => () => {} },
     });
-    const results = await tryContract({
+    const results: Result[] = [];
+    await tryContract({
       subject: {
         plugin,
         options,
         makeHost,
-        evidence: kernelEvidence(observer, () => undefined),
+        // Others share this network with the test.
+        evidence: kernelEvidence(
+          observer,
+          () => undefined,
+          () => listeners('own'),
+        ),
         process: watch,
         addresses: SAMPLE_ADDRESSES,
+        ...(program !== undefined && { program }),
         limits: { callMs, closeMs: Math.min(callMs, 5000), recoverMs: 200, manyServices: 50 },
       },
       ...(harmlessOnly === undefined ? {} : { harmlessOnly }),
+      tried: (result) => results.push(result),
     });
     return new Map(results.map((result) => [result.id, result]));
   } finally {

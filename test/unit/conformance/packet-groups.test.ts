@@ -140,7 +140,7 @@ test('where nothing answers, what is about how it answers is not tried', () => {
   const all = asked((_, right) => (right.outcome === 'answered' ? SILENCE : right));
   const kinds = verdicts(all);
   assert.is(kinds.get('cluster-ip-from-pods'), 'fails');
-  for (const id of ['refused', 'dropped', 'source-ranges', 'source-kept', 'terminating'])
+  for (const id of ['refused', 'dropped', 'source-ranges', 'source-kept', 'terminating', 'udp', 'sctp', 'ipv6'])
     assert.is(kinds.get(id), 'not tried', id);
 });
 

@@ -36,7 +36,7 @@ test('text: a line for each behaviour, more for those that do not hold, and the 
   const text = `mine 1.2.3: a backend
 on Linux
 
-The contract
+The contract, of which kube-proxy.d.ts says more
   ✓ It does a
   ✓ It does b (3 of 3)
   ✗ It does c
@@ -56,9 +56,17 @@ What connections meet
   – It does g: not tried: no packets
   – 5 more: not tried, for the same reason
 
+✓ holds   ✗ fails   ! advice: looks wrong, and the contract does not demand it   – not tried
 2 hold, 1 fail, 8 not tried, 1 with advice
 `;
   assert.is(printed(textPrinter(), ALL), text);
+});
+
+test('text: many that were not tried for one reason are one line, in both parts', () => {
+  for (const part of ['contract', 'packets'] as const) {
+    const many = Array.from({ length: 36 }, (_, index) => result(`${index}`, { kind: 'not tried', why: 'no' }, part));
+    assert.match(printed(textPrinter(), many), /not tried: no\n {2}– 35 more: not tried, for the same reason\n\n/);
+  }
 });
 
 test('JSON: one object with everything', () => {
@@ -91,6 +99,8 @@ test('a rejection is a verdict: what was expected, what cannot be tried, or what
   assert.equal(verdictOf(untried('no IPv6')), { kind: 'not tried', why: 'no IPv6' });
   const thrown = Object.assign(new TypeError('no\nsuch thing'), { code: 'KP_X' });
   assert.equal(verdictOf(thrown), { kind: 'fails', expected: 'no error', seen: 'TypeError: no (code KP_X)' });
+  const { seen } = verdictOf(new Error('no place')) as { readonly seen: string };
+  assert.match(seen, /^no place \(report\.test\.ts:\d+\)$/);
   assert.equal(verdictOf('a text'), {
     kind: 'fails',
     expected: 'no error',

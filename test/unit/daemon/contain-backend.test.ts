@@ -17,14 +17,14 @@ const test = suite('a contained backend');
 
 const DONE: SyncReport = { operations: 1, bytes: 1 };
 
-function contain(made: unknown) {
+function contain(made: unknown, file?: string) {
   const [clock, log] = [fakeClock(), fakeLog()];
   const asked: string[] = [];
   const requestFullSync = (reason: string): void => void asked.push(reason);
   const faults = createPluginFaults({ name: 'odd', clock, log, requestFullSync, onFault: () => {} });
   const context: PluginContext = { name: 'odd', escaped: faults.escaped };
   const calls = createPluginCalls({ context, clock, log, onStall: () => {}, cpuMs: () => 0 });
-  const backend = containBackend({ name: 'odd', made, calls, faults, clock, requestFullSync });
+  const backend = containBackend({ name: 'odd', file, made, calls, faults, clock, requestFullSync });
   return { clock, log, faults, context, backend, asked };
 }
 
@@ -48,9 +48,12 @@ test('what is no backend is refused with what is wrong, and its code', () => {
     },
   });
   for (const [made, says] of [
-    [undefined, /^backend odd: create\(\) made no backend: it is undefined; correct the plugin/],
-    [null, /it is null/],
-    [7, /it is number/],
+    [
+      undefined,
+      /^backend odd: create\(\) made no backend: it returned undefined \(is a return missing\?\); correct the plugin; kube-proxy\.d\.ts .* \(KP_BACKEND_SHAPE\)$/,
+    ],
+    [null, /it returned null;/],
+    [7, /it returned 7;/],
     [{}, /sync is no function; cleanup is no function; close is no function; families is no list/],
     [fine({ families: 'IPv4' }), /: families is no list of "IPv4" and "IPv6", each at most once;/],
     [fine({ families: ['IPv4', 'IPv4'] }), /families is no list/],
@@ -63,6 +66,22 @@ test('what is no backend is refused with what is wrong, and its code', () => {
       (error: Error & { code?: string }) => says.test(error.message) && error.code === 'KP_BACKEND_SHAPE',
     );
   }
+});
+
+test('a member that is misspelt is named where the right one is missing', () => {
+  const { sync, ...rest } = fine();
+  for (const [made, says] of [
+    [{ ...rest, snyc: sync }, /: sync is no function \(found snyc\); correct/],
+    [{ ...fine(), cleanup: undefined, cleanUp: sync }, /: cleanup is no function \(found cleanUp\);/],
+    [{ families: ['IPv4'], sync, close: sync, cleanUp: sync }, /: cleanup is no function \(found cleanUp\); correct/],
+    [{ familys: ['IPv4'], sync, close: sync, cleanup: sync }, /families is no list .* \(found familys\)/],
+  ] as const) {
+    assert.throws(() => contain(made), says);
+  }
+});
+
+test('the file of the plugin is named where it is known', () => {
+  assert.throws(() => contain({}, '/p/odd.js'), /^\/p\/odd\.js: backend odd: create\(\) made no backend: /);
 });
 
 test('it has the abilities that the plugin has, and calls them in the context of the plugin', async () => {
@@ -148,7 +167,7 @@ test('what it gets cannot be changed', async () => {
       () => 'it could',
       (fault) => fault,
     );
-    assert.instance(error, TypeError, String(spoil));
+    assert.match(error.message, /^the change is frozen: copy it before you alter it: Cannot /, String(spoil));
     assert.equal(told, before);
   }
 });

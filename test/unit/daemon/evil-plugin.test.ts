@@ -38,7 +38,11 @@ const failed = (text: string): RegExp =>
 
 /** What the log says of each, and whether health tells, too. */
 const SAID: readonly (readonly [act: Act, says: RegExp, health?: RegExp])[] = [
-  ['timer', escaped('thrown in a timer"'), /backend evil: an exception escaped: thrown in a timer/],
+  [
+    'timer',
+    escaped('thrown in a timer \\(evil\\.mjs:\\d+\\)"'),
+    /backend evil: an exception escaped: thrown in a timer/,
+  ],
   ['hostTimer', escaped('thrown in a timer of the host'), /an exception escaped: thrown in a timer of the host/],
   ['rejection', unhandled('rejected at large'), /backend evil: a rejection was not handled: rejected at large/],
   ['emitter', escaped('nobody listens'), /an exception escaped: nobody listens/],
@@ -56,7 +60,12 @@ const SAID: readonly (readonly [act: Act, says: RegExp, health?: RegExp])[] = [
   ['stackTrap', escaped('a trap'), /an exception escaped: a trap/],
   ['nonsense', /synced but its report is wrong backend="evil"/],
   ['noThenable', failed('no thenable')],
-  ['mutate', failed('Cannot assign to read only property')],
+  [
+    'mutate',
+    failed(
+      'the change is frozen: copy it before [^\n]*Cannot assign to read only property[^\n]* \\(evil\\.mjs:\\d+\\)',
+    ),
+  ],
   ['block', /kept from everything else [^\n]*backend="evil" call="IPv4: sync" seconds=[1-9]/],
 ];
 
@@ -105,10 +114,13 @@ test('who waits for a call that hangs is told which, and what follows it is serv
 const CREATES: readonly (readonly [how: string, says: RegExp])[] = [
   ['null', /backend evil: create failed: null/],
   ['exit', /backend evil: create failed: process\.exit\(11\) would end the whole kube-proxy/],
-  ['nothing', /backend evil: create\(\) made no backend: it is undefined/],
+  [
+    'nothing',
+    /\S+evil\.mjs: backend evil: create\(\) made no backend: it returned undefined \(is a return missing\?\); .* \(KP_BACKEND_SHAPE\)/,
+  ],
   [
     'pieces',
-    /backend evil: create\(\) made no backend: cleanup is no function; close is no function; families is no list/,
+    /\S+evil\.mjs: backend evil: create\(\) made no backend: cleanup is no function; close is no function; families is no list/,
   ],
 ];
 

@@ -1,10 +1,11 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Backend, BackendPlugin, Host, PluginMetric } from '../../../core/backend.ts';
-import { openBackend } from '../../../core/daemon/open-backend.ts';
+import { openBackend, warnOfPlugin } from '../../../core/daemon/open-backend.ts';
 import { culprit, inPlugin, tellCulprit } from '../../../core/daemon/plugin-context.ts';
 import { createLog } from '../../../core/observe/log.ts';
 import { fakeClock, settle } from '../sync/fake-clock.ts';
+import { fakeLog } from '../sync/fake-log.ts';
 
 const test = suite('opening a backend');
 
@@ -93,7 +94,10 @@ test('one that does not settle is told of, given up after two minutes, and close
   await clock.advance(10_500);
   assert.match(lines.join(''), /Still waiting for the backend backend="odd" call="create" seconds=1\d/);
   await clock.advance(110_000);
-  assert.match((await fault).message, /^backend odd: was not created within 120 s; choose another$/);
+  assert.match(
+    (await fault).message,
+    /^backend odd: create\(\) has not settled after 120 s; give every wait in it a limit$/,
+  );
   const close = async (): Promise<void> => {
     closed = true;
   };
@@ -112,6 +116,38 @@ test('what is no backend is closed if it can be', async () => {
   const error = await scene(async () => made as unknown as Backend).fault;
   assert.is(error.code, 'KP_BACKEND_SHAPE');
   assert.ok(closed);
+});
+
+test('members that are misspelt are told of, with what they are taken for', async () => {
+  const more = { healthz: () => ({ healthy: true }), closed: false, checks: 3 } as object;
+  const { opening, lines } = scene(async () => backend(more));
+  await opening;
+  assert.equal(
+    lines.map((line) => line.replace(/^.*?\] /, '')),
+    [
+      'What create() made has a member that the contract does not know backend="odd" member="healthz" didYouMean="health"\n',
+    ],
+  );
+});
+
+test('of a plugin they are told once, however often it is opened; of files that changed each time', () => {
+  const log = fakeLog();
+  const plugin: BackendPlugin = Object.assign(
+    { name: 'odd', apiVersion: 1, summary: '', create: async () => backend() } as const,
+    { leaveHostAlone: true, rendr: () => '', helper: 1 },
+  );
+  warnOfPlugin(log, { plugin, changed: ['/p/a.js'] });
+  warnOfPlugin(log, { plugin, changed: ['/p/a.js'] });
+  const [changed, mean] = ['The plugin has changed since it was read; restart kube-proxy to load it', 'The plugin has'];
+  assert.equal(
+    log.at('warn').map(({ message, values }) => [message, ...Object.values(values)]),
+    [
+      [changed, 'odd', '/p/a.js'],
+      [`${mean} a member that the contract does not know`, 'odd', 'leaveHostAlone', 'leavesHostAlone'],
+      [`${mean} a member that the contract does not know`, 'odd', 'rendr', 'render'],
+      [changed, 'odd', '/p/a.js'],
+    ],
+  );
 });
 
 test('the options that it gets are its own', async () => {

@@ -327,7 +327,13 @@ test('what is told is the first wrong line, whatever comes after it', async () =
 
 test('a program must not serve families that it was not asked for', async () => {
   const on = stage();
-  await rejects(create(on, { ...COMMAND, families: 'IPv4' }), /families that it was not asked for \(IPv6\)/);
+  const both = { ...READY, families: ['IPv4', 'IPv6'] };
+  await rejects(create(on, { ...COMMAND, families: 'IPv4' }, both), /families that it was not asked for \(IPv6\)/);
+});
+
+test('a program that names no families serves those that it was asked for', async () => {
+  assert.equal((await create(stage(), { ...COMMAND, families: 'IPv6' })).families, ['IPv6']);
+  assert.equal((await create(stage(), COMMAND, { ...READY, families: null })).families, ['IPv4', 'IPv6']);
 });
 
 test('a program that does not answer the hello is ended after 15 s', async () => {

@@ -55,8 +55,8 @@ async function failure(promise: Promise<unknown>): Promise<string> {
   );
 }
 
-test('they have at most 25 lines', () => {
-  const names = readdirSync(EXAMPLES);
+test('they have at most 25 lines, beside the page about them', () => {
+  const names = readdirSync(EXAMPLES).filter((name) => name !== 'README.md');
   assert.equal(names.toSorted(), ['keep-state.sh', 'services.py']);
   for (const name of names) {
     const lines = readFileSync(join(EXAMPLES, name), 'utf8').trimEnd().split('\n');

@@ -72,7 +72,7 @@ export function stage(): Stage {
       return { pid: 100 + programs.length, ...child };
     },
     sysctl: { read: never, ensure: never },
-    netlink: { ipset: never, nftablesGeneration: never, nftables: never, nfacct: never },
+    netlink: { ipset: never, nftablesGeneration: never, nftables: never, nfacct: never, ipvs: never, dummyLink: never },
     signal: controller.signal,
     requestFullSync: (reason) => void resyncs.push(reason),
     metrics: {

@@ -48,6 +48,12 @@ export function fakeHost(program: Program, rest: Partial<Host> = {}): FakeHost {
         throw new Error('the iptables backend does not speak nf_tables');
       },
       nfacct: () => counters,
+      ipvs() {
+        throw new Error('the iptables backend does not speak IPVS');
+      },
+      dummyLink() {
+        throw new Error('the iptables backend makes no interface');
+      },
     },
     clock: {
       now: () => now,

@@ -62,6 +62,12 @@ export function fakeHost(kernel: FakeNftables, parameters: Readonly<Record<strin
       nfacct() {
         throw new Error('the nftables backend counts in its own table');
       },
+      ipvs() {
+        throw new Error('the nftables backend does not speak IPVS');
+      },
+      dummyLink() {
+        throw new Error('the nftables backend makes no interface');
+      },
     },
     clock: { now: () => 0, after: () => () => {} },
     signal: new AbortController().signal,

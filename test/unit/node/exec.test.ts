@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec, programEnvironment } from '../../../core/node/exec.ts';
+import { errorText } from '../../../core/observe/log.ts';
 
 const test = suite('running programs');
 
@@ -43,6 +44,12 @@ test('a missing program is a rejection that names it and the remedy', async () =
     assert.instance(error, Error);
     assert.match((error as Error).message, /cannot start no-such-program-here: it is not installed, or not in PATH/);
   }
+});
+
+test('a whole command in the place of a program is told with the list that was meant', async () => {
+  const fault = await exec('ip link show', []).catch((error: Error) => errorText(error));
+  const call = "'ip', ['link', 'show']";
+  assert.is(fault, `cannot start ip link show: there is no program of that name; arguments go into the list: ${call}`);
 });
 
 test('a file that may not be executed is told from a missing one', async () => {

@@ -236,6 +236,7 @@ test('arguments are not interpreted', async () => {
 test('a missing program, and one that may not be executed, are rejections with the remedy', async () => {
   await rejects(start('/nowhere/program', []), /cannot start \/nowhere\/program: it is not installed/, 'KP_EXEC');
   await rejects(start('/etc/passwd', []), /cannot start \/etc\/passwd: it may not be executed/, 'KP_EXEC');
+  await rejects(start('/etc', []), /cannot start \/etc: it is a folder; give a program$/, 'KP_EXEC');
 });
 
 test('a file that others may change is not run', async () => {
@@ -249,7 +250,7 @@ test('a file that others may change is not run', async () => {
   };
   try {
     chmodSync(file, 0o757);
-    await rejects(run(), /cannot start .*\/program: .*may be written by every user \(chmod o-w/, 'KP_EXEC');
+    await rejects(run(), /cannot start .*\/program: .*may be written by .*every user \(chmod o-w/, 'KP_EXEC');
     chmodSync(file, 0o755);
     assert.is(await run(), 'ended with status 0');
   } finally {

@@ -65,6 +65,16 @@ rules('one unhealthy family makes the proxy unhealthy, and says which', () => {
   assert.is(health.reason, 'IPv4: changes wait to be programmed since 70 s');
 });
 
+rules('what waits too long is said with the error that keeps it waiting', () => {
+  const family = { family: 'IPv4', lastUpdatedMs: 1_000, oldestPendingMs: 30_000 } as const;
+  const reason = (lastError: string): string => judgeHealth(facts({ families: [{ ...family, lastError }] })).reason;
+  const waits = 'IPv4: changes wait to be programmed since 70 s';
+  assert.is(reason('backend x: IPv4: sync failed: no table'), `${waits}: backend x: IPv4: sync failed: no table`);
+  assert.ok(reason('x'.repeat(100_000)).length < 2_000, 'every probe gets it');
+  const soon = judgeHealth(facts({ families: [{ ...family, oldestPendingMs: 99_000, lastError: 'x' }] }));
+  assert.equal([soon.healthy, soon.reason], [true, '']);
+});
+
 rules('a family whose loop does not run yet is not unhealthy, and not shown', () => {
   const given = facts({ families: [{ family: 'IPv4', lastUpdatedMs: undefined, oldestPendingMs: 0 }] });
   assert.is(codes(given), 'healthz 200, livez 200');

@@ -110,6 +110,42 @@ text('an error of several parts shows them all', () => {
   assert.is(errorText({ odd: 1 }), '{"odd":1}');
 });
 
+/** As plain JavaScript may call it. */
+const say = (call: unknown) => call as (message: unknown, values: unknown) => void;
+
+text('whatever is handed over in the place of a text and values makes one line', () => {
+  const trap = Object.defineProperty({}, 'x', { enumerable: true, get: () => assert.unreachable() });
+  const evil = Object.defineProperty(new Error('x'), 'message', { get: () => assert.unreachable() });
+  for (const [message, values, says] of [
+    [{ a: 1 }, undefined, '{"a":1}'],
+    [undefined, undefined, 'undefined'],
+    [null, null, 'null value=null'],
+    [new Error('no'), undefined, 'no'],
+    [Symbol('s'), undefined, '"Symbol(s)"'],
+    ['m', 'text', 'm value="text"'],
+    ['m', new Error('no'), 'm value="no"'],
+    ['m', [1], 'm 0=1'],
+    ['m', evil, 'm value="(cannot be shown)"'],
+    [evil, undefined, '(cannot be shown)'],
+  ] as const) {
+    const line = one({}, (log) => say(log.info)(message, values));
+    assert.is(line.replace(/^.*?\] /, ''), says);
+    JSON.parse(one({ format: 'json' }, (log) => say(log.info)(message, values)));
+  }
+  assert.match(
+    one({}, (log) => log.warn('m', trap)),
+    /\] m value="\(cannot be shown: /,
+  );
+});
+
+text('what a cause says is not said twice, however deep', () => {
+  const start = new Error('cannot start x: no', { cause: new Error('spawn x') });
+  assert.is(
+    errorText(new Error('options: cannot start x: no', { cause: start })),
+    'options: cannot start x: no: spawn x',
+  );
+});
+
 const json = suite('log as JSON');
 
 json('a line is one object with the keys that Kubernetes components use', () => {

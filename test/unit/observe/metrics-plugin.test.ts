@@ -116,6 +116,26 @@ plugins('that do not answer in time hold up no scrape', async () => {
   assert.is(clock.pending(), 0);
 });
 
+plugins('that give no list are left out, and it is said what they give', async () => {
+  const { plugin, shown, log } = stage();
+  for (const [name, read] of [
+    ['a', () => ({ value: 1 })],
+    ['b', () => undefined],
+    ['c', () => [5]],
+  ] as const) {
+    plugin.register(gauge(name, read as unknown as () => []));
+  }
+  assert.is((await shown()).get('kubeproxy_a')!.samples.length, 0);
+  const must = 'TypeError: read() must return a list of { value, labels? }, and';
+  assert.equal(
+    log
+      .at('warn')
+      .map(({ values }) => String(values.error))
+      .sort(),
+    [`${must} one of it is number`, `${must} returned object`, `${must} returned undefined`],
+  );
+});
+
 plugins('go when they are taken back', async () => {
   const { plugin, shown } = stage();
   const takeBack = plugin.register(gauge('things', () => [{ value: 1 }]));

@@ -18,7 +18,11 @@ start.before.each(begin);
 
 /** Each fault at its start, with status 2 and before anything of the host is changed. */
 const REFUSED: readonly (readonly [file: string, text: string, code: RegExp])[] = [
-  ['none.js', '', /^kube-proxy: \S+\/missing\.js: does not exist; give the path of a plugin's file$/],
+  [
+    'none.js',
+    '',
+    /^kube-proxy: \S+\/missing\.js: does not exist; give the path of a plugin's file \(KP_PLUGIN_NOT_FOUND\)$/,
+  ],
   ['bad.mjs', 'const = 1;', /^kube-proxy: \S+\/bad\.mjs: cannot be loaded: SyntaxError: .*\(line 1\); mend it, /],
   ['bad.ts', 'enum A { B }', /^kube-proxy: \S+\/bad\.ts: cannot be loaded: .*enum is not supported/],
   ['no.cjs', 'module.exports = {};', /^kube-proxy: \S+\/no\.cjs: exports no backend plugin, nothing of name/],
@@ -42,7 +46,10 @@ start('a name that is in no folder is refused with what is there', async () => {
   write('p/acme.mjs', source('acme', {}));
   const { status, stderr } = await run(...NO_SERVERS, '--manifests=web.json', '--plugin-dir=p', '--backend=acne');
   assert.is(status, 2);
-  assert.match(stderr, /kube-proxy: backend acne: \S+\/p has no file acne\.js .*; did you mean acme\?\n$/);
+  assert.match(
+    stderr,
+    /kube-proxy: backend acne: \S+\/p has no file acne\.js .*; did you mean acme\? \(KP_PLUGIN_NOT_FOUND\)\n$/,
+  );
 });
 
 start('a plugin whose sibling every user may write is refused, and not a word of the sibling is run', async () => {
@@ -52,7 +59,7 @@ start('a plugin whose sibling every user may write is refused, and not a word of
   const { status, stderr } = await run(...NO_SERVERS, '--manifests', manifests, '--backend', path);
   assert.is(status, 2, stderr);
   assert.ok(stderr.includes(`kube-proxy: ${sibling}, imported by ${path}: could be changed by others`), stderr);
-  assert.ok(stderr.includes(`(chmod o-w ${sibling})`), stderr);
+  assert.ok(stderr.includes(`(chmod go-w ${sibling})`), stderr);
   assert.equal(told(), []);
   chmodSync(sibling, 0o644);
   const daemon = startProgram(MAIN, ...NO_SERVERS, '--manifests', manifests, '--backend', path);
@@ -68,7 +75,7 @@ start('a folder in a read-only mount may have any bits, as that of a ConfigMap h
     write('mount/acme.mjs', source('acme', { plugin: 'leavesHostAlone: true,' }));
     const refused = await run(...NO_SERVERS, '--manifests', manifests, '--backend', path);
     assert.is(refused.status, 2);
-    assert.ok(refused.stderr.includes(`(chmod o-w ${mount})`), refused.stderr);
+    assert.ok(refused.stderr.includes(`(chmod go-w ${mount})`), refused.stderr);
     execFileSync('mount', ['-o', 'remount,ro', mount]);
     const daemon = startProgram(MAIN, ...NO_SERVERS, '--manifests', manifests, '--backend', path);
     await daemon.says(/Ready backend="acme"/);
@@ -115,6 +122,19 @@ async function stop(daemon: Daemon): Promise<void> {
   assert.is(await daemon.exit, 0, daemon.log());
 }
 
+const WRONG = 'async sync(change) { return change.foo.bar; },\nasync check() { return null.intact; },';
+for (const [verbosity, says] of [
+  ['0', /Sync failed; [^\n]*error="backend acme: IPv4: sync failed: Cannot read .*'bar'\) \(acme\.mjs:\d+\)"\n/],
+  ['4', /Sync failed; [^\n]*sync failed: Cannot read .*'bar'\) \(acme\.mjs:\d+\)\\n +at [^"]*acme\.mjs:\d+:\d+/],
+] as const) {
+  start(`what a sync throws by mistake is told with its line, at -v ${verbosity}`, async () => {
+    const path = write('acme.mjs', source('acme', { plugin: 'leavesHostAlone: true,', backend: WRONG }));
+    const daemon = startProgram(MAIN, ...NO_SERVERS, '--manifests', manifests, '--backend', path, '-v', verbosity);
+    await daemon.says(says);
+    await stop(daemon);
+  });
+}
+
 const edit = suite('changing to a plugin and back');
 edit.before.each(begin);
 
@@ -129,6 +149,20 @@ function startConfigured(): Daemon {
 const ready = (daemon: Daemon, backend: string, times: number) =>
   daemon.says(new RegExp(`(Ready backend="${backend}"[\\s\\S]*){${times}}`));
 const rulesOfIptables = (): boolean => /^:KUBE-SERVICES/m.test(savedRules());
+
+edit('a plugin that was edited since it was read is told of when it is chosen again', async () => {
+  const path = write('acme.mjs', source('acme', { plugin: 'leavesHostAlone: true,' }));
+  configure(`backend: ${path}\n`);
+  const daemon = startConfigured();
+  await ready(daemon, 'acme', 1);
+  write('acme.mjs', source('acme', { plugin: 'leavesHostAlone: true, ', create: "throw new Error('new');" }));
+  configure(`backend: ${path}\nbackendOptions: {size: 5}\n`);
+  await daemon.says(
+    /W.*has changed since it was read; restart kube-proxy to load it backend="acme" file="\S+acme\.mjs"/,
+  );
+  await ready(daemon, 'acme', 2);
+  await stop(daemon);
+});
 
 edit('what each one left goes when the other has taken over, with the options that it had', async () => {
   const path = write('acme.mjs', source('acme', {}));

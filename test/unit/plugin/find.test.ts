@@ -57,7 +57,10 @@ test('several files that could be it are named', () => {
   write('acme.js', 'acme.ts', 'acme/index.mjs');
   const [code, message] = fault('acme');
   assert.is(code, 'KP_PLUGIN_AMBIGUOUS');
-  assert.is(message, 'backend acme: could be any of acme.js, acme.ts, acme/index.mjs; keep one, or give its path');
+  assert.is(
+    message,
+    'backend acme: could be any of acme.js, acme.ts, acme/index.mjs; keep one, or give its path (KP_PLUGIN_AMBIGUOUS)',
+  );
   write('two/index.js', 'two/index.cjs');
   assert.is(fault(at('two'))[0], 'KP_PLUGIN_AMBIGUOUS');
 });
@@ -67,18 +70,18 @@ test('none is said with where it was looked for, and with names like it', () => 
   const [code, message] = fault('acne');
   assert.is(code, 'KP_PLUGIN_NOT_FOUND');
   const where = `backend acne: ${folder} has no file acne.js (.mjs, .cjs, .ts), nor a folder acne with one`;
-  assert.is(message, `${where}; did you mean acme?`);
-  assert.match(fault('wholly-different')[1], /; there are acme, other$/);
-  assert.match(fault('iptable')[1], /; did you mean iptables\?$/);
+  assert.is(message, `${where}; did you mean acme? (KP_PLUGIN_NOT_FOUND)`);
+  assert.match(fault('wholly-different')[1], /; there are acme, other \(KP_PLUGIN_NOT_FOUND\)$/);
+  assert.match(fault('iptable')[1], /; did you mean iptables\? \(KP_PLUGIN_NOT_FOUND\)$/);
 });
 
 test('a folder that is empty, or not there, is said', () => {
-  assert.match(fault('acme')[1], /; that folder has no plugin$/);
+  assert.match(fault('acme')[1], /; that folder has no plugin \(KP_PLUGIN_NOT_FOUND\)$/);
   const [code, message] = fault('acme', at('none'));
   assert.is(code, 'KP_PLUGIN_NOT_FOUND');
   assert.match(
     message,
-    /^none: is where plugins are to be looked for, and cannot be read \(ENOENT.*folder that exists$/,
+    /^none: is where plugins are to be looked for, and cannot be read \(ENOENT.*folder that exists \(KP_PLUGIN_NOT_FOUND\)$/,
   );
 });
 
@@ -92,7 +95,7 @@ test('a folder without a plugin, and one with a broken package.json, say so', ()
   assert.is(fault(at('empty'))[0], 'KP_PLUGIN_NOT_FOUND');
   const [code, message] = fault('broken');
   assert.is(code, 'KP_PLUGIN_LOAD');
-  assert.match(message, /^broken\/package\.json: cannot be read \(.*\); mend it, or leave it out$/);
+  assert.match(message, /^broken\/package\.json: cannot be read \(.*\); mend it, or leave it out \(KP_PLUGIN_LOAD\)$/);
 });
 
 test('the folder is listed in order of names, with what is at fault, without what cannot be a plugin', () => {

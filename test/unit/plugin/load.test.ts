@@ -111,7 +111,7 @@ const BROKEN: readonly (readonly [title: string, name: string, text: string, fau
     'what cannot be shown',
     'a.cjs',
     'const e = new Error("x"); Object.defineProperty(e, "message", { get() { throw 1; } }); throw e;',
-    /^a\.cjs: cannot be loaded: it threw what cannot be shown; mend it$/,
+    /^a\.cjs: cannot be loaded: it threw what cannot be shown; mend it \(KP_PLUGIN_LOAD\)$/,
   ],
   [
     'a package that is not there',
@@ -152,14 +152,20 @@ for (const [title, name, text, expected] of BROKEN) {
 test('one that waits for what never comes is given up', async () => {
   const [code, message] = await fault(write('a.mjs', `await new Promise(() => {});\n${ESM}`), 50);
   assert.is(code, 'KP_PLUGIN_LOAD');
-  assert.is(message, 'a.mjs: was not loaded within 0.05 s; it must wait for nothing (await) before create()');
+  assert.is(
+    message,
+    'a.mjs: was not loaded within 0.05 s; it must wait for nothing (await) before create() (KP_PLUGIN_LOAD)',
+  );
 });
 
 test('what is no file of JavaScript is told, and where a program belongs', async () => {
   for (const name of ['a.py', 'acme', 'a.json', 'a.node']) {
     const [code, message] = await fault(write(name, '#!/bin/sh\n'));
     assert.is(code, 'KP_PLUGIN_NOT_A_PLUGIN');
-    assert.match(message, /is no file of JavaScript or TypeScript \(\.js, .*\); for a program give --backend exec$/);
+    assert.match(
+      message,
+      /is no file of JavaScript or TypeScript \(\.js, .*\); for a program give --backend exec \(KP_PLUGIN_NOT_A_PLUGIN\)$/,
+    );
   }
 });
 
@@ -167,7 +173,7 @@ test('a file that is not there, and a folder, are not found', async () => {
   assert.is((await fault(join(folder, 'none.js')))[0], 'KP_PLUGIN_NOT_FOUND');
   assert.equal(await fault(folder), [
     'KP_PLUGIN_NOT_FOUND',
-    `${folder.split('/').at(-1)}: is a folder; give the plugin's file`,
+    `${folder.split('/').at(-1)}: is a folder; give the plugin's file (KP_PLUGIN_NOT_FOUND)`,
   ]);
 });
 
@@ -193,7 +199,7 @@ test('a file that every user may write is refused before a word of it is run', a
   assert.is(code, 'KP_PLUGIN_WRITABLE');
   assert.match(
     message,
-    /^a\.mjs: could be changed by others.*: a\.mjs may be written by every user \(chmod o-w a\.mjs\)$/,
+    /^a\.mjs: could be changed by others.*: a\.mjs may be written by its group, 0, and every user \(chmod go-w a\.mjs\) \(KP_PLUGIN_WRITABLE\)$/,
   );
 });
 
@@ -202,7 +208,7 @@ test('so is one in a folder that every user may write, however far up', async ()
   chmodSync(dirname(dirname(path)), 0o777);
   const [code, message] = await fault(path);
   assert.is(code, 'KP_PLUGIN_WRITABLE');
-  assert.ok(message.includes(`(chmod o-w ${dirname(dirname(path))})`), message);
+  assert.ok(message.includes(`(chmod go-w ${dirname(dirname(path))})`), message);
 });
 
 test('so is one behind a link that every user may make lead elsewhere', async () => {

@@ -50,12 +50,27 @@ test('an object with nothing of a plugin is told what one looks like', () => {
   }
 });
 
+test('a plugin that is exported by a name is found, and how to export it is said', () => {
+  assert.match(
+    fault({ plugin: GOOD })[1],
+    /: exports no backend plugin, but one by the name plugin; write export default plugin /,
+  );
+  const cjs = (): unknown => checkPlugin({ acme: GOOD }, { about: '/p/acme.cjs', reserved: [] });
+  assert.throws(cjs, /but one by the name acme; write module\.exports = acme /);
+});
+
+test('what is missing is told with what was found in its place', () => {
+  const { create, ...rest } = GOOD;
+  assert.match(fault({ ...rest, Create: create })[1], /: create is missing \(found Create\): a function of host/);
+  assert.match(fault({ ...GOOD, summary: undefined, sumary: 'x' })[1], /: summary is missing \(found sumary\): a text/);
+});
+
 test('all that is missing or of another type is told in one line', () => {
   const [code, message] = fault({ name: 5, create: {}, version: '', leavesHostAlone: 'yes', render: null });
   assert.is(code, 'KP_PLUGIN_NOT_A_PLUGIN');
   assert.is(
     message,
-    [
+    `${[
       '/p/acme.js: name is a number, not a text',
       'apiVersion is missing: the number 1',
       'summary is missing: a text of one line',
@@ -63,11 +78,11 @@ test('all that is missing or of another type is told in one line', () => {
       'version is an empty text, not a text of one line',
       'leavesHostAlone is a text, not true or false',
       'render is null, not a function of changes, options and printers',
-    ].join('; '),
+    ].join('; ')} (KP_PLUGIN_NOT_A_PLUGIN)`,
   );
   assert.match(
     fault({ ...GOOD, summary: 'two\nlines' })[1],
-    /^\/p\/acme\.js: summary is a text, not a text of one line$/,
+    /^\/p\/acme\.js: summary is a text, not a text of one line \(KP_PLUGIN_NOT_A_PLUGIN\)$/,
   );
   assert.match(fault({ ...GOOD, apiVersion: '1' })[1], /apiVersion is a text, not the number 1/);
 });
@@ -77,7 +92,7 @@ test('another version of the contract is the fault, whatever else is wrong, and 
   assert.is(newer[0], 'KP_PLUGIN_API_VERSION');
   assert.is(
     newer[1],
-    '/p/acme.js: was written for version 2 of the plugin API, and this kube-proxy has 1: this kube-proxy is the older one; use a newer kube-proxy, or an older plugin',
+    '/p/acme.js: was written for version 2 of the plugin API, and this kube-proxy has 1: this kube-proxy is the older one; use a newer kube-proxy, or an older plugin (KP_PLUGIN_API_VERSION)',
   );
   assert.match(fault({ ...GOOD, apiVersion: 0 })[1], /the plugin is the older one; use a newer plugin/);
 });
@@ -104,7 +119,7 @@ test('the name of a backend of ours, or of one to come, is taken', () => {
 test('a plugin that was looked for by a name has that name', () => {
   assert.equal(fault({ ...GOOD, name: 'other' }, 'acme'), [
     'KP_PLUGIN_NAME',
-    '/p/acme.js: was asked for as "acme" and calls itself "other"; name its file as the plugin is',
+    '/p/acme.js: was asked for as "acme" and calls itself "other"; name its file as the plugin is (KP_PLUGIN_NAME)',
   ]);
 });
 

@@ -57,10 +57,13 @@ test('owner and bits are those of the disk', () => {
 });
 
 test('what is not there is said with the first that is missing', () => {
-  assert.is(fault(at('none.js')), `${at('none.js')}: does not exist; give the path of a plugin's file`);
+  assert.is(
+    fault(at('none.js')),
+    `${at('none.js')}: does not exist; give the path of a plugin's file (KP_PLUGIN_NOT_FOUND)`,
+  );
   assert.is(
     fault(at('no', 'x.js')),
-    `${at('no', 'x.js')}: ${at('no')} does not exist; give the path of a plugin's file`,
+    `${at('no', 'x.js')}: ${at('no')} does not exist; give the path of a plugin's file (KP_PLUGIN_NOT_FOUND)`,
   );
   assert.match(fault(at('a', 'b', 'acme.js', 'x')), /acme\.js is no folder; give the path/);
 });

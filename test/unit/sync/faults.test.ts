@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Change } from '../../../core/backend.ts';
+import { errorText } from '../../../core/observe/log.ts';
 import type { ObjectSink } from '../../../core/source/source.ts';
 import { later, settledWorld, type World, world } from './fake-backend.ts';
 import { service } from './objects.ts';
@@ -102,6 +103,19 @@ test('whatever a plugin throws, at once or later, names it and is survived', asy
   }
 });
 
+test('the log of a failed sync has the stack of what was thrown', async () => {
+  const { act, sink, clock, log } = await settledWorld(web);
+  act.sync = () => {
+    throw new TypeError('no table', { cause: new Error('out of memory') });
+  };
+  sink.upsertService(service('a'));
+  await clock.advance(1_000);
+  const fault = log.at('error')[0]?.values.error;
+  assert.instance(fault, Error);
+  assert.is(errorText(fault), 'backend fake: IPv4: sync failed: no table: out of memory');
+  assert.match(errorText(fault, 4), /^backend fake: IPv4: sync failed: no table\n +at .*faults\.test\.ts:\d+/);
+});
+
 test('a nonsense report counts as synced, is warned about once and reads as zero', async () => {
   const trap = Object.defineProperty({}, 'operations', { enumerable: true, get: () => assert.unreachable() });
   const odd = { operations: -1, bytes: Number.NaN };
@@ -173,8 +187,18 @@ test('health is false before the first sync and when the backend says so', async
     throw new Error('oops');
   };
   assert.equal(sync.health().backend, { healthy: false, reason: 'backend fake: health failed: oops' });
-  act.health = () => undefined;
-  assert.not(sync.health().backend.healthy);
+  for (const [answer, returned] of [
+    [undefined, 'undefined'],
+    [true, 'true'],
+    ['fine', 'a text'],
+    [Promise.resolve({ healthy: true }), 'a promise'],
+    [{ healthy: 'yes' }, 'an object'],
+    [{ healthy: false }, '{ healthy: false } without a reason'],
+  ] as const) {
+    act.health = () => answer;
+    const must = 'health() must return { healthy: true } or { healthy: false, reason }';
+    assert.equal(sync.health().backend, { healthy: false, reason: `backend fake: ${must}; it returned ${returned}` });
+  }
   act.health = () => ({ healthy: false, reason: 'x'.repeat(1_000_000) });
   assert.ok(JSON.stringify(sync.health().backend).length < 2_000, 'every probe gets it');
 });
@@ -248,7 +272,7 @@ test('a check that fails or answers nonsense is told once and restores nothing',
     await clock.advance(60_000);
     assert.equal(told(), []);
     assert.is(log.at('warn').length, 1);
-    assert.match(String(log.at('warn')[0]?.values.error), /^backend fake: IPv4: check failed: /);
+    assert.match(String(log.at('warn')[0]?.values.error), /^Error: backend fake: IPv4: check failed: /);
     assert.ok(sync.health().healthy);
   }
 });
