@@ -61,7 +61,8 @@ export function apiVersion(text: string): number {
 function ownText(source: string): string {
   return source
     .replaceAll(/^import type \{[^}]*\} from '\.\/(?:nftables|ipvs)\.ts';\n\n?/gm, '\n')
-    .replaceAll(/^export type \* from '\.\/(?:nftables|ipvs)\.ts';\n\n?/gm, '');
+    .replaceAll(/^export type \* from '\.\/(?:nftables|ipvs)\.ts';\n\n?/gm, '')
+    .replaceAll(/\n{3,}/g, '\n\n');
 }
 
 /** Returns what to tell. Throws if the new text breaks plugins of the version that it states. */

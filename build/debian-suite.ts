@@ -15,6 +15,8 @@ export interface SuitePackages {
   readonly pins: readonly PinnedPackage[];
   /** Further ones, in whatever version the suite has. */
   readonly unpinned?: readonly string[];
+  /** The same, each with all that it depends on. */
+  readonly complete?: readonly string[];
 }
 
 export interface PinnedPackage {
@@ -26,11 +28,11 @@ export interface PinnedPackage {
 const MIRROR = 'http://deb.debian.org/debian';
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 const ARCHITECTURE = 'amd64';
-/** Milliseconds for one step of fetching; the lists of a suite are 10 MB. */
-const STEP_MS = 60_000;
+/** Milliseconds for one step of fetching; a kernel and what it depends on are 64 MB. */
+const STEP_MS = 180_000;
 
 /** Unpacks them into `scratch`/root, `scratch` being a folder of the caller's. Needs root and the network; throws. */
-export function fetchFromSuite(scratch: string, { suite, pins, unpinned = [] }: SuitePackages): void {
+export function fetchFromSuite(scratch: string, { suite, pins, unpinned = [], complete = [] }: SuitePackages): void {
   if (process.getuid?.() !== 0) throw new Error('only root fetches it');
   if (process.arch !== 'x64') throw new Error(`it is pinned for ${ARCHITECTURE} only`);
   if (!existsSync(KEYRING)) throw new Error(`no ${KEYRING} to check it with: this is not Debian`);
@@ -46,7 +48,9 @@ export function fetchFromSuite(scratch: string, { suite, pins, unpinned = [] }: 
   const apt = (...args: readonly string[]) => must('apt-get', [...aptOptions(scratch), ...args], debs);
   apt('update');
   const packages = [...pins.map((pin) => `${pin.name}=${pin.version}`), ...unpinned];
-  apt('download', ...packages);
+  if (packages.length > 0) apt('download', ...packages);
+  // Of an empty status: nothing counts as installed, so that everything is fetched.
+  if (complete.length > 0) apt('install', '--download-only', '--yes', '--no-install-recommends', ...complete);
   for (const { name, sha256 } of pins) {
     const [file = ''] = globSync(`${name}_*.deb`, { cwd: debs });
     const found = createHash('sha256')
@@ -54,7 +58,9 @@ export function fetchFromSuite(scratch: string, { suite, pins, unpinned = [] }: 
       .digest('hex');
     if (found !== sha256) throw new Error(`${file} has the SHA-256 ${found} where ${sha256} is pinned`);
   }
-  for (const file of globSync('*.deb', { cwd: debs })) must('dpkg', ['-x', file, join(scratch, 'root')], debs);
+  for (const folder of [debs, join(scratch, 'cache/archives')]) {
+    for (const file of globSync('*.deb', { cwd: folder })) must('dpkg', ['-x', file, join(scratch, 'root')], folder);
+  }
 }
 
 function aptOptions(scratch: string): readonly string[] {

@@ -19,6 +19,7 @@ const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   nftables: ['nft'],
   'libstdc++6-arm64-cross': ['/usr/aarch64-linux-gnu/lib/libstdc++.so.6'],
   openssl: ['openssl'],
+  'qemu-system-x86': ['qemu-system-x86_64'],
   'qemu-user-static': ['qemu-aarch64-static'],
   'util-linux': ['unshare', 'nsenter', 'setpriv', 'mount'],
 };

@@ -1,7 +1,7 @@
 /**
  * Cleaning up: `kube-proxy cleanup`, where every built-in backend, and a plugin that the command or the file of --config
- * names, removes what it ever made; and in the daemon, where what one backend left goes when another has taken over. One that fails does not keep
- * the others from their part.
+ * names, removes what it ever made; and in the daemon, where what one backend left goes when another has taken over. One
+ * that fails does not keep the others from their part.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { readConfigFile } from '../config/read-config.ts';
@@ -108,62 +108,129 @@ async function cleanUpEach(run: Run, named: LoadedBackend | undefined, earlierFa
 export interface Leftovers {
   /** From now on this backend programs the host. */
   tookOver(chosen: ChosenBackend): void;
+  /** One that is in force no longer has programmed something after all; cleanUp() is to be called again. */
+  cameBack(chosen: ChosenBackend): void;
   /**
    * Removes what the other backends left; to be called once the one that took over has programmed everything, so that
-   * no connection falls between. Two sets of rules would both see each packet. Faults are logged.
+   * no connection falls between. Two sets of rules would both see each packet. Faults are logged. Resolves to whether
+   * something of the name of the one in force was cleaned up, which may have taken what that one needs.
    */
-  cleanUp(): Promise<void>;
+  cleanUp(): Promise<boolean>;
 }
+
+/** Of a backend that is no more than its options: which program it runs. */
+const PROGRAM_OPTIONS: readonly string[] = ['command', 'args', 'options'];
 
 /**
  * Built-in ones are cleaned up wherever they may have run; others if they did so in this process, with the options that
- * they had, since nothing else tells that they exist.
+ * they had, since nothing else tells that they exist. When `signal` is aborted, their Hosts end what they started.
  */
-export function createLeftovers(log: Log): Leftovers {
+export function createLeftovers(log: Log, signal: AbortSignal): Leftovers {
   let current: ChosenBackend | undefined;
   const earlier: ChosenBackend[] = [];
+  /** Of those, the ones whose name the backend in force has, and that were told of. */
+  const told = new Set<ChosenBackend>();
 
-  async function tidy(name: string, work: Promise<Outcome>): Promise<boolean> {
+  async function tidy(name: string, work: Promise<Outcome>): Promise<Outcome['kind']> {
     const outcome = await work;
-    if (outcome.kind !== 'failed') return true;
+    if (outcome.kind !== 'failed') return outcome.kind;
     const remedy = 'run `kube-proxy cleanup`, then start again';
     log.warn(`What another backend left here could not be removed; ${remedy}`, {
       backend: name,
       error: errorText(outcome.error),
     });
-    return false;
+    return outcome.kind;
+  }
+
+  function remember(left: ChosenBackend): void {
+    if (left.leavesHostAlone || isCleanedAnyway(left)) return;
+    const { plugin, options, file } = left;
+    if (!earlier.some((one) => isSame(one, left))) earlier.push({ plugin, options, file });
+  }
+
+  function forget(one: ChosenBackend): void {
+    earlier.splice(earlier.indexOf(one), 1);
+  }
+
+  function tellOptions(one: ChosenBackend, now: ChosenBackend): void {
+    if (told.has(one)) return;
+    told.add(one);
+    const named = `kube-proxy cleanup --backend ${one.file ?? one.plugin.name}`;
+    log.warn('The backend had other options before; what it made with those and does not replace now stays', {
+      backend: one.plugin.name,
+      changed: changedOptions(one, now).join(','),
+      remedy: `to remove it: stop kube-proxy, run \`${named}\` with the options before, start again`,
+    });
   }
 
   return {
     tookOver(chosen) {
       const before = current;
       current = chosen;
-      if (!before || before.leavesHostAlone || isCleanedAnyway(before)) return;
-      const { plugin, options, file } = before;
-      const isKnown = earlier.some((one) => one.plugin === plugin && isDeepStrictEqual(one.options, options));
-      if (!isKnown) earlier.push({ plugin, options, file });
+      if (before) remember(before);
     },
+
+    cameBack: remember,
 
     async cleanUp() {
       // One that leaves the host alone takes over from nobody.
-      if (!current || current.leavesHostAlone) return;
-      const { name } = current.plugin;
+      const inForce = current;
+      if (!inForce || inForce.leavesHostAlone) return false;
+      const { name } = inForce.plugin;
+      const removed: string[] = [];
       for (const entry of BUILT_IN) {
         if (entry.name === name || entry.leavesHostAlone || entry.cleanedByOptions) continue;
-        await tidy(entry.name, cleanUpBuiltIn(entry, log));
+        const kind = await tidy(entry.name, cleanUpBuiltIn(entry, log, {}, signal));
+        if (kind === 'clean') removed.push(entry.name);
       }
+      let mayLack = false;
       for (const one of [...earlier]) {
-        // What the same plugin made with other options is its own business: cleanup would take its new rules, too.
-        if (one.plugin.name === name) continue;
-        const done = await tidy(one.plugin.name, cleanUp(one, log));
-        if (done) earlier.splice(earlier.indexOf(one), 1);
+        if (one.plugin.name === name) {
+          if (isSame(one, inForce)) {
+            forget(one);
+            continue;
+          }
+          // What it made with other options is its own business: cleanup would take its new rules, too.
+          if (isSameProgram(one, inForce)) {
+            tellOptions(one, inForce);
+            continue;
+          }
+          mayLack = true;
+        }
+        const kind = await tidy(one.plugin.name, cleanUp(one, log, signal));
+        if (kind === 'failed') continue;
+        forget(one);
+        if (kind === 'clean') removed.push(one.plugin.name);
       }
+      // Whether there was anything, only they know.
+      if (removed.length > 0) log.info('Cleaned up after other backends', { backend: name, of: removed.join(',') });
+      return mayLack;
     },
   };
 }
 
 function isCleanedAnyway({ plugin }: ChosenBackend): boolean {
   return BUILT_IN.some(({ name, cleanedByOptions }) => name === plugin.name && !cleanedByOptions);
+}
+
+function isSame(one: ChosenBackend, other: ChosenBackend): boolean {
+  return isSameFile(one, other) && isDeepStrictEqual(one.options, other.options);
+}
+
+/** A file that goes by two paths is loaded once. */
+function isSameFile(one: ChosenBackend, other: ChosenBackend): boolean {
+  return one.plugin === other.plugin || (one.file !== undefined && one.file === other.file);
+}
+
+function isSameProgram(one: ChosenBackend, other: ChosenBackend): boolean {
+  if (!isSameFile(one, other)) return false;
+  const isProgram = BUILT_IN.some(({ name, cleanedByOptions }) => name === one.plugin.name && cleanedByOptions);
+  return !isProgram || !changedOptions(one, other).some((key) => PROGRAM_OPTIONS.includes(key));
+}
+
+function changedOptions(one: ChosenBackend, other: ChosenBackend): readonly string[] {
+  const keys = new Set([...Object.keys(one.options), ...Object.keys(other.options)]);
+  return [...keys].filter((key) => !isDeepStrictEqual(one.options[key], other.options[key])).sort();
 }
 
 type Outcome =
@@ -175,25 +242,28 @@ async function cleanUpBuiltIn(
   entry: BuiltIn,
   log: Log,
   options: Readonly<Record<string, unknown>> = {},
+  signal?: AbortSignal,
 ): Promise<Outcome> {
   try {
-    return await cleanUp({ plugin: await loadBackend(entry), options: { ...entry.cleanupOptions, ...options } }, log);
+    const chosen = { plugin: await loadBackend(entry), options: { ...entry.cleanupOptions, ...options } };
+    return await cleanUp(chosen, log, signal);
   } catch (error) {
     return { kind: 'failed', error };
   }
 }
 
 /** Contained as in the daemon, whatever it does. Never rejects. */
-async function cleanUp(chosen: ChosenBackend, log: Log): Promise<Outcome> {
+async function cleanUp(chosen: ChosenBackend, log: Log, signal?: AbortSignal): Promise<Outcome> {
   const { plugin } = chosen;
   const controller = new AbortController();
+  const told = signal === undefined ? controller.signal : AbortSignal.any([controller.signal, signal]);
   const { promise: late, resolve } = Promise.withResolvers<Outcome>();
   const cancel = systemClock.after(LIMIT_MS, () => {
     const what = `backend ${plugin.name}: cleanup did not end within ${LIMIT_MS / 1000} s; see to what it waits for`;
     resolve({ kind: 'failed', error: new Error(what) });
   });
   try {
-    return await Promise.race([cleanUpWith(chosen, controller.signal, log), late]);
+    return await Promise.race([cleanUpWith(chosen, told, log), late]);
   } finally {
     cancel();
     controller.abort();

@@ -20,6 +20,7 @@ import { tuneConntrack } from '../daemon/tune-node.ts';
 import { nodeView } from '../model/node-view.ts';
 import { watchAddresses } from '../node/addresses.ts';
 import { systemClock as clock } from '../node/clock.ts';
+import { endProcess } from '../node/end-process.ts';
 import { createSysctl } from '../node/sysctl.ts';
 import { configurationRefused } from '../observe/event-reasons.ts';
 import type { Log } from '../observe/log.ts';
@@ -30,18 +31,32 @@ import { createLeftovers } from './cleanup.ts';
 import type { Run } from './main.ts';
 import { VERSION } from './version.ts';
 
-/** `choose` finds the backend; replaced by tests. */
+const LAST_LINES_MS = 1_000;
+
+/** Ends the process once it was told to stop. `choose` finds the backend; replaced by tests. */
 export async function daemon(run: Run, choose = chooseBackend): Promise<number> {
   const shutdown = stopSignal(run.log);
   const contained = containFaults(run.log);
   try {
-    return run.settings.initOnly ? await initialize(run, choose, shutdown) : await serve(run, choose, shutdown);
+    if (run.settings.initOnly) return await initialize(run, choose, shutdown);
+    await serve(run, choose, shutdown);
+    await printed();
   } catch (error) {
     endAfterFailure(run.log);
     throw error;
   } finally {
     contained.release();
     shutdown.release();
+  }
+  // All is done: what a plugin left running, a timer, a thread that waits for a pipe, is waited for no longer.
+  endProcess(Number(process.exitCode ?? 0));
+}
+
+/** Who reads the log slowly gets the rest of it, but not for ever. */
+async function printed(): Promise<void> {
+  const until = clock.now() + LAST_LINES_MS;
+  while (process.stdout.writableLength + process.stderr.writableLength > 0 && clock.now() < until) {
+    await new Promise<void>((resolve) => clock.after(10, resolve));
   }
 }
 
@@ -74,11 +89,7 @@ async function initialize({ settings, log }: Run, choose: typeof chooseBackend, 
   return 0;
 }
 
-async function serve(
-  { settings, line, log }: Run,
-  choose: typeof chooseBackend,
-  shutdown: StopSignal,
-): Promise<number> {
+async function serve({ settings, line, log }: Run, choose: typeof chooseBackend, shutdown: StopSignal): Promise<void> {
   const { configFile: file } = settings;
   const metrics = createMetrics({
     version: VERSION,
@@ -94,6 +105,7 @@ async function serve(
     initialHash: settings.configHash,
     evaluate: (text) => loadConfigText(text, file, line, backendNames()),
     apply: async (before, after) => proxy?.apply(before, after),
+    waitsFor: () => proxy?.waitsFor(),
     log,
     onEdit({ refused }) {
       metrics.configLoaded({ ok: refused.length === 0, changed: true });
@@ -101,7 +113,7 @@ async function serve(
         proxy?.events().record(configurationRefused(nodeName(settings), file, refused.join('; ')));
     },
   });
-  const leftovers = createLeftovers(log);
+  const leftovers = createLeftovers(log, shutdown.signal);
   const addresses = watch(log, () => proxy?.nodeChanged());
   let watched: { stop(): Promise<void> } | undefined;
   try {
@@ -124,9 +136,11 @@ async function serve(
       configuration: () => ({ ...live.status(), readAtMs }),
       flags: Object.fromEntries(Object.entries(line.values).map(([name, value]) => [name, flagText(value)])),
       onTakeover: leftovers.tookOver,
+      onLateEnd: leftovers.cameBack,
       async onReady() {
         live.proven();
-        await leftovers.cleanUp();
+        const mayLack = await leftovers.cleanUp();
+        if (mayLack) proxy?.requestFullSync('the backend of this name before it was cleaned up');
       },
       onHopeless: (backend, family, reason) =>
         void live.withdraw(`backend ${backend} cannot program ${family} on this node: ${reason}`),
@@ -151,7 +165,6 @@ async function serve(
     await watched?.stop();
     await proxy.stop();
     log.info('Stopped');
-    return 0;
   } finally {
     addresses.stop();
     metrics.close();

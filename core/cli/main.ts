@@ -11,7 +11,6 @@ import { type CheckedSettings, checkSettings, type Settings } from '../config/se
 import { createLog, escapeControls, type Log } from '../observe/log.ts';
 import { PLUGIN_FAULTS } from '../plugin/fault.ts';
 import { backendNames } from './backends.ts';
-import { endWhenPrinted } from './end-when-printed.ts';
 import { helpText } from './help.ts';
 import { faultLines } from './report-fault.ts';
 import { versionText } from './version.ts';
@@ -22,8 +21,10 @@ export interface Terminal {
   readonly stderr: (text: string) => void;
   /** Of Node.js: "24.21.0". */
   readonly nodeVersion: string;
-  /** A command is done, in which code of a plugin may have run: what that left must not keep the process alive. */
-  readonly done?: () => void;
+  /**
+   * Whether what was printed is lost: the output could not be written. Undefined where the process is not ours to end.
+   */
+  readonly isOutputLost?: () => boolean;
 }
 
 /** What every command gets. */
@@ -37,6 +38,10 @@ export interface Run {
 
 export const OLDEST_NODE = 24;
 
+/** As they are before a plugin is loaded, which may break them. */
+const { timeOrigin } = performance;
+const now = performance.now.bind(performance);
+
 export async function main(argv: readonly string[], terminal: Terminal = processTerminal()): Promise<number> {
   const say = (line: string): void => terminal.stderr(`kube-proxy: ${escapeControls(line)}\n`);
   if (Number.parseInt(terminal.nodeVersion, 10) < OLDEST_NODE) {
@@ -45,6 +50,13 @@ export async function main(argv: readonly string[], terminal: Terminal = process
     return 2;
   }
 
+  if (!hasFolder()) {
+    const isRelative = argv.some((word) => /^(--[\w-]+=)?\.{1,2}\//.test(word));
+    if (isRelative) {
+      say('the working directory was removed, so that a relative path leads nowhere; change to one that is there');
+      return 2;
+    }
+  }
   const line = parseCommandLine(argv);
   // Who asks for help or the version gets it, whatever else the line says.
   const informs = INFORMS.includes(line.command);
@@ -69,11 +81,54 @@ export async function main(argv: readonly string[], terminal: Terminal = process
     component: 'kube-proxy',
     pid: process.pid,
     write: terminal.stderr,
-    now: () => performance.timeOrigin + performance.now(),
+    now: () => timeOrigin + now(),
   });
   for (const { where, what } of settings.warnings)
     log.warn('The configuration was accepted, with a warning', { where, what });
   const run: Run = { settings, line, terminal, log };
+  const { isOutputLost } = terminal;
+  if (!isOutputLost || !runsPlugins(line, settings)) return await command(run);
+  // Before any plugin is loaded: both keep what they need as it is now.
+  const { containForGood, guardForGood } = await import('../daemon/process.ts');
+  const { endWhenPrinted } = await import('./end-when-printed.ts');
+  // The test of a plugin counts what escapes from it.
+  if (line.command === 'plugin test') guardForGood(log);
+  else containForGood(log);
+  // A process that nothing keeps alive would end with a status that says nothing.
+  setInterval(() => {}, 60_000);
+  const status = await command(run);
+  return endWhenPrinted(() => status || (isOutputLost() ? 1 : 0));
+}
+
+/** Whose file may say anything: of a command that cleans up it is read later. */
+function runsPlugins({ command, values }: CommandLine, { backend, writeConfigTo }: Settings): boolean {
+  if (writeConfigTo !== '') return false;
+  const isPlugin = !backendNames().includes(backend);
+  switch (command) {
+    case 'plugin new':
+      return false;
+    case 'render':
+      return isPlugin;
+    case 'cleanup':
+      return isPlugin || values.config !== '';
+    default:
+      return true;
+  }
+}
+
+/** The working directory may have been removed, which matters to relative paths alone. */
+function hasFolder(): boolean {
+  try {
+    process.cwd();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Never rejects. */
+async function command(run: Run): Promise<number> {
+  const { settings, line, terminal } = run;
   try {
     if (settings.writeConfigTo !== '') return await writeConfig(run);
     switch (line.command) {
@@ -93,9 +148,6 @@ export async function main(argv: readonly string[], terminal: Terminal = process
   } catch (error) {
     terminal.stderr(faultLines(error, '', settings.verbosity));
     return hasCode(error, ...USAGE_FAULTS) ? 2 : 1;
-  } finally {
-    // The daemon ends by its own rules.
-    if (line.command !== 'run') terminal.done?.();
   }
 }
 
@@ -127,11 +179,13 @@ function hasCode(error: unknown, ...codes: readonly string[]): error is Error {
 }
 
 function processTerminal(): Terminal {
+  let isLost = false;
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', ({ code, message }: NodeJS.ErrnoException) => {
       // Who reads our output may stop reading (kube-proxy render | head); that ends no command and no daemon.
       if (code === 'EPIPE' || stream === process.stderr) return;
       process.exitCode = 1;
+      isLost = true;
       process.stderr.write(`kube-proxy: the output is not complete: ${message}; write it where there is room\n`);
     });
   }
@@ -139,6 +193,6 @@ function processTerminal(): Terminal {
     stdout: (text) => void process.stdout.write(text),
     stderr: (text) => void process.stderr.write(text),
     nodeVersion: process.versions.node,
-    done: endWhenPrinted,
+    isOutputLost: () => isLost,
   };
 }

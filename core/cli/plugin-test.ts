@@ -3,8 +3,10 @@
  * in the packed program it lies apart, and is loaded here.
  */
 import { existsSync } from 'node:fs';
+import { constants } from 'node:os';
 import { isSea } from 'node:sea';
 import type { Settings } from '../config/settings.ts';
+import { endProcess } from '../node/end-process.ts';
 import { createHost } from '../node/host.ts';
 import { BUILT_IN, findBackend } from './backends.ts';
 import type { Run } from './main.ts';
@@ -13,6 +15,7 @@ import { VERSION } from './version.ts';
 
 export async function pluginTest({ settings, line, log, terminal }: Run): Promise<number> {
   const { testBackend } = await import('../../test/conformance/kit.ts');
+  endBySignals();
   const name = asGiven(line.operand);
   // That of the settings is the one of the backend that --backend names.
   const { pluginDir } = settings.configuration;
@@ -34,6 +37,14 @@ export async function pluginTest({ settings, line, log, terminal }: Run): Promis
     print: terminal.stdout,
     ...(settings.verbosity > 0 && { show: log }),
   });
+}
+
+/** As the first process of a namespace it gets only signals that it handles, and process.exit() is refused by then. */
+function endBySignals(): void {
+  if (process.pid !== 1) return;
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => endProcess(128 + constants.signals[signal]));
+  }
 }
 
 /** Why there are none, where the command line has no words for what a configuration file says. */

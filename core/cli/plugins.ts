@@ -115,17 +115,19 @@ async function look(
     return { ...unknown, reason: reasonOf(error), code: codeOf(error) };
   }
   const { plugin, builtIn, path = '' } = loaded;
-  const about = {
-    name: plugin.name,
-    version: builtIn ? VERSION : (plugin.version ?? ''),
-    file: path,
-    summary: plugin.summary,
-  };
-  const isChosen = settings.backend === plugin.name || settings.backend === path;
+  let about: Pick<ListedBackend, 'name' | 'version' | 'file' | 'summary'>;
+  try {
+    // Each may be a getter, which throws the second time.
+    const { name, version = '', summary } = plugin;
+    about = { name, version: builtIn ? VERSION : version, file: path, summary };
+  } catch (error) {
+    return { ...unknown, reason: reasonOf(harmlessError(error)), code: 'KP_PLUGIN_LOAD' };
+  }
+  const isChosen = settings.backend === about.name || settings.backend === path;
   const options = { ...builtIn?.options?.(settings), ...(isChosen ? settings.backendOptions : {}) };
   const remarks: string[] = [];
   try {
-    const { families, abilities } = await tryOut(loaded, options, remembering(log.child(plugin.name), remarks));
+    const { families, abilities } = await tryOut(loaded, options, remembering(log.child(about.name), remarks));
     return { ...about, families, abilities, remarks, reason: '', code: '' };
   } catch (error) {
     const wantsOptions = builtIn?.cleanedByOptions && Object.keys(options).length === 0;

@@ -2,7 +2,8 @@
  * The Host of one plugin: what it starts through it runs in the plugin's context, and what the core does because the
  * plugin asked does not. All of it is the plugin's own, so that nothing it changes there reaches another one.
  */
-import type { Clock, Host, PluginMetric } from '../backend.ts';
+import type { Clock, Host, Netlink, PluginMetric } from '../backend.ts';
+import { closedFault } from '../node/spawn.ts';
 import { named } from './harmless-error.ts';
 import type { PluginCalls } from './plugin-calls.ts';
 import { inPlugin, outsidePlugins, type PluginContext } from './plugin-context.ts';
@@ -64,12 +65,30 @@ export function containHost({ host, context, calls, clock }: ContainHostOptions)
     };
   }
 
+  /** Another backend programs this host by then, and what is changed behind its back breaks it. */
+  function open(what: string): void {
+    if (released) throw closedFault(`backend ${context.name}: ${what}`);
+  }
+  const { sysctl } = host;
+
   const contained: Host = {
     log: host.log,
-    exec: (...args) => inPlugin(context, () => host.exec(...args)),
-    spawn: (...args) => inPlugin(context, () => host.spawn(...args)),
-    sysctl: host.sysctl,
-    netlink: host.netlink,
+    async exec(command, ...rest) {
+      open(`cannot run ${command}`);
+      return inPlugin(context, () => host.exec(command, ...rest));
+    },
+    async spawn(command, ...rest) {
+      open(`cannot start ${command}`);
+      return inPlugin(context, () => host.spawn(command, ...rest));
+    },
+    sysctl: {
+      read: (name) => sysctl.read(name),
+      ensure(name, value) {
+        open(`cannot set ${name}`);
+        sysctl.ensure(name, value);
+      },
+    },
+    netlink: containNetlink(host.netlink, open),
     signal: shutdown.signal,
     clock: {
       now: () => clock.now(),
@@ -109,6 +128,36 @@ export function containHost({ host, context, calls, clock }: ContainHostOptions)
       host.signal.removeEventListener('abort', onAbort);
       for (const takeBack of registered) takeBack();
       registered.clear();
+    },
+  };
+}
+
+/** What was opened before is closed by its owner. */
+function containNetlink(netlink: Netlink, open: (what: string) => void): Netlink {
+  return {
+    ipset() {
+      open('cannot open ipset');
+      return netlink.ipset();
+    },
+    nftablesGeneration() {
+      open('cannot read the generation of nf_tables');
+      return netlink.nftablesGeneration();
+    },
+    nftables() {
+      open('cannot open nf_tables');
+      return netlink.nftables();
+    },
+    nfacct() {
+      open('cannot open nfacct');
+      return netlink.nfacct();
+    },
+    ipvs() {
+      open('cannot open ipvs');
+      return netlink.ipvs();
+    },
+    dummyLink(name) {
+      open(`cannot open ${name}`);
+      return netlink.dummyLink(name);
     },
   };
 }

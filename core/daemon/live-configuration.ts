@@ -9,8 +9,10 @@
  * still fail after it resolved (`withdraw`): a backend that starts but cannot program anything. It gives way to the
  * last one that did (`proven`), however many edits came since.
  */
+import type { Clock } from '../backend.ts';
 import type { Fault } from '../config/command-line.ts';
 import type { Settings } from '../config/settings.ts';
+import { systemClock } from '../node/clock.ts';
 import { errorText, type Log } from '../observe/log.ts';
 import { differences } from './differences.ts';
 
@@ -28,7 +30,11 @@ export interface LiveConfigurationOptions {
   readonly evaluate: (text: string) => Evaluation;
   /** Puts settings in force; rejects, with everything as before, if that cannot be. */
   readonly apply: (before: Settings, after: Settings) => Promise<void>;
+  /** What `apply` waits for, if it does; for the log. */
+  readonly waitsFor?: () => string | undefined;
   readonly log: Log;
+  /** Default: the system's. */
+  readonly clock?: Clock;
   /** Told of each edit: refused with the reasons, or in force. */
   readonly onEdit?: (edit: { readonly refused: readonly string[] }) => void;
 }
@@ -57,6 +63,10 @@ export interface LiveConfiguration {
 /** Of a file that is no configuration at all; they are logged, shown and sent as an event. */
 const MOST_REASONS = 20;
 const LONGEST_REASON = 500;
+/** Until it is told of that an edit waits; then twice as long, and so on. */
+const FIRST_TELL_MS = 10_000;
+/** What keeps it from being applied may lie outside the file, and nobody looks there. */
+const TRIED_AGAIN = 'once the cause is gone, change the text of the file, if only a comment: then it is tried again';
 
 interface InForce {
   readonly settings: Settings;
@@ -64,7 +74,7 @@ interface InForce {
 }
 
 export function createLiveConfiguration(options: LiveConfigurationOptions): LiveConfiguration {
-  const { file, evaluate, apply, log, onEdit = () => {} } = options;
+  const { file, evaluate, apply, log, clock = systemClock, waitsFor = () => undefined, onEdit = () => {} } = options;
   let inForce: InForce = { settings: options.initial, hash: options.initialHash };
   /** The last whose backend is known to work; undefined while that is the one in force. */
   let before: InForce | undefined;
@@ -76,12 +86,16 @@ export function createLiveConfiguration(options: LiveConfigurationOptions): Live
   let waiting: string | undefined;
   let work: Promise<void> = Promise.resolve();
 
-  function refuse(all: readonly string[]): void {
+  function refuse(all: readonly string[], remedy?: string): void {
     const reasons = all.slice(0, MOST_REASONS).map((reason) => reason.slice(0, LONGEST_REASON));
     if (all.length > MOST_REASONS) reasons.push(`and ${all.length - MOST_REASONS} more`);
     refused = reasons;
     for (const reason of reasons) {
-      log.error('The edited configuration is refused and the one before stays in force', { file, reason });
+      log.error('The edited configuration is refused and the one before stays in force', {
+        file,
+        reason,
+        ...(remedy === undefined ? {} : { remedy }),
+      });
     }
     onEdit({ refused: reasons });
   }
@@ -109,7 +123,7 @@ export function createLiveConfiguration(options: LiveConfigurationOptions): Live
     try {
       await apply(inForce.settings, settings);
     } catch (error) {
-      refuse([errorText(error)]);
+      refuse([errorText(error)], TRIED_AGAIN);
       return;
     }
     if (differences(inForce.settings, settings).backend) {
@@ -130,6 +144,28 @@ export function createLiveConfiguration(options: LiveConfigurationOptions): Live
     return work;
   }
 
+  /** Says so, again and again, while this is not done. */
+  async function watched(done: Promise<void>): Promise<void> {
+    let cancel = (): void => {};
+    const arm = (waitMs: number, sinceMs: number): void => {
+      cancel = clock.after(waitMs, () => {
+        const seconds = (sinceMs + waitMs) / 1000;
+        log.warn('An edit of the configuration is not in force yet', {
+          file,
+          seconds,
+          waitsFor: waitsFor() ?? 'the one before it',
+        });
+        arm(sinceMs + waitMs, sinceMs + waitMs);
+      });
+    };
+    arm(FIRST_TELL_MS, 0);
+    try {
+      await done;
+    } finally {
+      cancel();
+    }
+  }
+
   return {
     running: () => inForce.settings,
     status: () => ({
@@ -143,7 +179,7 @@ export function createLiveConfiguration(options: LiveConfigurationOptions): Live
     },
     edited(text) {
       waiting = text;
-      return next(takeUp);
+      return watched(next(takeUp));
     },
     proven() {
       isProven = true;

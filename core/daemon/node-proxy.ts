@@ -59,16 +59,24 @@ export interface NodeProxyOptions {
   readonly onReady: (backend: string) => Promise<void>;
   /** This backend is the one in force from now on, before its first sync. */
   readonly onTakeover?: (chosen: ChosenBackend) => void;
+  /**
+   * A sync of this backend, which another one has replaced without waiting for it any longer, has ended: what it
+   * programmed is in the way again. `onReady` follows, at once if the backend in force is ready.
+   */
+  readonly onLateEnd?: (chosen: ChosenBackend) => void;
   /** A backend that took over while running cannot program this family, for this reason. */
   readonly onHopeless: (backend: string, family: IPFamily, reason: string) => void;
 }
 
 export interface NodeProxy {
   nodeChanged(): void;
+  requestFullSync(reason: string): void;
+  /** What apply() waits for, if it does; for the log. */
+  waitsFor(): string | undefined;
   events(): OpenSource['events'];
   /** Put other settings in force. Rejects, with everything as it was, if that cannot be. */
   apply(before: Settings, after: Settings): Promise<void>;
-  /** The rules stay. */
+  /** The rules stay; those of others, which are being removed, go if that does not take long. */
   stop(): Promise<void>;
 }
 
@@ -80,6 +88,8 @@ const LONGEST_CHECK_INTERVAL_MS = 5000;
 const TIDY_MS = 60_000;
 /** Ending a sync and closing take less, as a rule. */
 const LEAVING_MS = 2_000;
+/** Less than stopping may take. */
+const LAST_CLEANUP_MS = 4_000;
 const TCP_BE_LIBERAL = 'net/netfilter/nf_conntrack_tcp_be_liberal';
 
 /** Rejects if a part cannot be opened; nothing stays open then. */
@@ -91,12 +101,23 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
   let source = await openSourceFor(settings);
   let nextSource: OpenSource | undefined;
   let backend: OpenBackend;
+  let stopped = false;
   let readiness: Readiness;
   /** What follows a backend's being ready. */
   let aftermath: Promise<void> = Promise.resolve();
   /** Whose Node the source in use delivers. */
   let servedNode = options.nodeName(settings);
   let sync: Sync | undefined;
+  let waitsFor: string | undefined;
+
+  async function waiting<T>(what: string, work: Promise<T>): Promise<T> {
+    waitsFor = what;
+    try {
+      return await work;
+    } finally {
+      waitsFor = undefined;
+    }
+  }
 
   function openSourceFor(of: Settings): Promise<OpenSource> {
     const onRequest = metrics.restRequest;
@@ -150,12 +171,12 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
     return opened;
   }
 
-  /** One that is left may take until the deadlines of its calls; nobody should have to guess for what. */
+  /** One that is left may take some seconds; nobody should have to guess for what. */
   async function leaving<T>(left: OpenBackend, work: Promise<T>): Promise<T> {
     const tell = (): void => {
       const [waitsFor, backend] = [left.pending(), left.plugin.name];
       if (waitsFor.length > 0) {
-        log.warn('The backend that is left has not ended its calls; waiting for them or for their deadlines', {
+        log.warn('The backend that is left has not ended its calls; waiting a few seconds more', {
           backend,
           waitsFor: waitsFor.join(', '),
         });
@@ -174,6 +195,10 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
       backend: opened.backend,
       backendName: opened.plugin.name,
       release: opened.release,
+      onAbandonedEnd() {
+        options.onLateEnd?.(opened);
+        if (readiness.ready() && !stopped) follow(backend.plugin.name);
+      },
       minSyncIntervalMs: of.minSyncPeriodMs,
       checkIntervalMs: Math.min(of.syncPeriodMs, LONGEST_CHECK_INTERVAL_MS),
       longestRetryMs: of.syncPeriodMs,
@@ -193,13 +218,17 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
         releaseMemory();
         log.info('Ready', { backend: name, families: families.join(','), servicePorts });
         checkFamilies();
-        aftermath = aftermath.then(() => options.onReady(name));
+        follow(name);
       },
       onHopeless(family) {
         const reason = sync?.health().families[family]?.lastError ?? 'no reason known';
         if (hopeful) options.onHopeless(name, family, reason);
       },
     });
+  }
+
+  function follow(name: string): void {
+    aftermath = aftermath.then(() => options.onReady(name));
   }
 
   /** Said once the Node is known; nothing here keeps the proxy from serving what it can. */
@@ -289,7 +318,8 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
     throw error;
   }
   const running = { sync, surfaces };
-  let stopped = false;
+
+  let stopBy = 0;
 
   let lists = 0;
   let cancelTidy = clock.after(TIDY_MS, tidy);
@@ -318,6 +348,21 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
     nextSource = opened;
   }
 
+  /** Half removed, the rules of two data planes would both see each packet until the next start. */
+  async function lastCleanup(): Promise<void> {
+    let cancel = (): void => {};
+    const late = new Promise<void>((resolve) => {
+      cancel = clock.after(Math.max(0, stopBy - clock.now()), () => {
+        log.warn('What other backends left is still being removed; ending without it', {
+          remedy: 'run `kube-proxy cleanup`, then start again',
+        });
+        resolve();
+      });
+    });
+    await Promise.race([aftermath, late]);
+    cancel();
+  }
+
   /** All that may be refused. What it opened is closed again if a later part is. */
   async function tryParts(before: Settings, after: Settings, changed: ReturnType<typeof differences>) {
     const undo: (() => Promise<void> | void)[] = [];
@@ -325,8 +370,8 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
       let nextBackend: OpenBackend | undefined;
       let fresh: OpenSource | undefined;
       if (changed.backend) {
-        await aftermath;
-        const opened = await openBackendFor(after);
+        await waiting('what other backends left to be removed', aftermath);
+        const opened = await waiting(`backend ${after.backend} to be created`, openBackendFor(after));
         nextBackend = opened;
         undo.push(() => opened.discard());
       } else if (changed.conntrack && !backend.leavesHostAlone) {
@@ -337,7 +382,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
         const opened = await openSourceFor(after);
         fresh = opened;
         undo.push(() => opened.close());
-        await opened.source.prepare?.();
+        await waiting('the source of objects to be opened', Promise.resolve(opened.source.prepare?.()));
       }
       if (changed.listeners) {
         undo.push(() => running.surfaces.rebind(before));
@@ -359,6 +404,8 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
 
   return {
     nodeChanged: () => running.sync.nodeChanged(),
+    requestFullSync: (reason) => running.sync.requestFullSync(reason),
+    waitsFor: () => waitsFor,
     events: () => source.events,
 
     async apply(before, after) {
@@ -377,20 +424,22 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
           await aftermath;
           adopt(nextBackend, true);
         });
-        await leaving(backend, replaced);
+        await waiting(`backend ${backend.plugin.name} to be left`, leaving(backend, replaced));
         running.surfaces.keepFamilies(running.sync.families());
       } else if (changed.pace) {
-        await running.sync.replaceBackend(use(after, backend));
+        // Not waited for: it comes after a sync in flight, which may hang, and what helps then is another edit.
+        void running.sync.replaceBackend(use(after, backend));
       }
       if (!isDeepStrictEqual(before.node, after.node) && !nextBackend) checkFamilies();
     },
 
     async stop() {
       stopped = true;
+      stopBy = clock.now() + LAST_CLEANUP_MS;
       cancelTidy();
       await running.surfaces.stop();
       await leaving(backend, running.sync.stop());
-      await Promise.all([source.close(), nextSource?.close()]);
+      await Promise.all([source.close(), nextSource?.close(), lastCleanup()]);
     },
   };
 }

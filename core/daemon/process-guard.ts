@@ -1,11 +1,13 @@
 /**
  * What belongs to the whole process is not for a plugin, nor for a library it uses: ending it, changing its folder, its
- * privileges, or who is told of uncaught exceptions. While the guard is up, these throw for everyone but the core, which
+ * privileges, or who is told of uncaught exceptions and of signals. While the guard is up, these throw for everyone but the core, which
  * takes the guard down first; so they are refused as well where it cannot be told who asks.
  *
  * Not guarded, because nothing inside a process can: crashes in native code, a loop without end, running out of memory,
- * another program told to kill this one; and a listener of 'uncaughtExceptionMonitor' that throws. Who cannot rule them out runs the data plane as a program of its own, with the exec backend.
+ * another program, or a worker thread, told to kill this one; and a listener of 'uncaughtExceptionMonitor' that throws.
+ * Who cannot rule them out runs the data plane as a program of its own, with the exec backend.
  */
+import { syncBuiltinESMExports } from 'node:module';
 import { culprit, tellCulprit } from './plugin-context.ts';
 
 export interface ProcessGuardOptions {
@@ -20,12 +22,15 @@ export interface ProcessGuard {
 
 const ENDS = 'would end the whole kube-proxy';
 const SPOILS = 'would change the whole kube-proxy';
+const OPENS = 'would open the whole kube-proxy to a debugger';
 
 /** Functions of `process` and what is to be said of them. */
 const REFUSED: Readonly<Record<string, string>> = {
   exit: ENDS,
   reallyExit: ENDS,
   abort: ENDS,
+  execve: ENDS,
+  _debugProcess: OPENS,
   chdir: SPOILS,
   setuid: SPOILS,
   setgid: SPOILS,
@@ -35,6 +40,16 @@ const REFUSED: Readonly<Record<string, string>> = {
   initgroups: SPOILS,
   setUncaughtExceptionCaptureCallback: SPOILS,
 };
+
+/** Events of the process that have listeners of ours, which stay, and stay the first. */
+const KEPT: readonly unknown[] = ['SIGTERM', 'SIGINT', 'unhandledRejection', 'newListener', 'removeListener'];
+
+const ours = new WeakSet<object>();
+
+/** Nobody takes this listener of the process away while the guard is up, unless by a way that is not guarded. */
+export function keepListener(listener: object): void {
+  ours.add(listener);
+}
 
 /** Errors that have been told of when they were thrown; they may escape afterwards. */
 const told = new WeakSet<object>();
@@ -54,11 +69,12 @@ export function guardProcess({ onStranger }: ProcessGuardOptions): ProcessGuard 
     throw error;
   }
 
-  function replace(name: string, instead: (args: readonly unknown[], original: () => unknown) => unknown): void {
+  type Original = (given: readonly unknown[]) => unknown;
+  function replace(name: string, instead: (args: readonly unknown[], original: Original) => unknown): void {
     const before = Object.getOwnPropertyDescriptor(process, name);
     const original: unknown = Reflect.get(process, name);
     if (typeof original !== 'function') return;
-    const value = (...args: unknown[]): unknown => instead(args, () => Reflect.apply(original, process, args));
+    const value = (...args: unknown[]): unknown => instead(args, (given) => Reflect.apply(original, process, given));
     Object.defineProperty(process, name, { value, configurable: true, writable: true, enumerable: true });
     undo.push(() => {
       if (before) Object.defineProperty(process, name, before);
@@ -70,15 +86,46 @@ export function guardProcess({ onStranger }: ProcessGuardOptions): ProcessGuard 
     replace(name, (args) => refuse(`${name}(${args.map(shown).join(', ')})`, why));
   }
   // Without an argument it only tells.
-  replace('umask', (args, umask) => (args.length === 0 ? umask() : refuse(`umask(${shown(args[0])})`, SPOILS)));
-  replace('kill', (args, kill) => {
-    const [pid, signal] = args;
-    return signal !== 0 && reachesUs(Number(pid)) ? refuse(`kill(${args.map(shown).join(', ')})`, ENDS) : kill();
+  replace('umask', (args, umask) => (args.length === 0 ? umask([]) : refuse(`umask(${shown(args[0])})`, SPOILS)));
+  // The second is what the first calls.
+  for (const name of ['kill', '_kill']) {
+    replace(name, (args, kill) => {
+      const [given, signal] = args;
+      // Once: an object may be another number the next time.
+      const pid = Number(given);
+      const call = `${name}(${args.map(shown).join(', ')})`;
+      return signal !== 0 && reachesUs(pid) ? refuse(call, ENDS) : kill([pid, ...args.slice(1)]);
+    });
+  }
+  // Without them a signal ends the process at once, or does nothing.
+  replace('removeAllListeners', (args, remove) => {
+    const [event] = args;
+    const isKept = args.length === 0 || event === undefined || KEPT.includes(event);
+    return isKept ? refuse(`removeAllListeners(${args.map(shown).join(', ')})`, SPOILS) : remove(args);
   });
+  for (const name of ['off', 'removeListener']) {
+    replace(name, (args, remove) => {
+      const [event, listener] = args;
+      const isOurs = typeof listener === 'function' && ours.has(listener);
+      return isOurs ? refuse(`${name}(${shown(event)})`, SPOILS) : remove(args);
+    });
+  }
+  // One that throws keeps those after it from being called.
+  for (const [name, last] of [
+    ['prependListener', 'on'],
+    ['prependOnceListener', 'once'],
+  ] as const) {
+    replace(name, (args, prepend) =>
+      KEPT.includes(args[0]) ? Reflect.apply(Reflect.get(process, last), process, args) : prepend(args),
+    );
+  }
+  // For those who import { abort } from 'node:process'.
+  syncBuiltinESMExports();
 
   return {
     release() {
       for (const step of undo.splice(0).reverse()) step();
+      syncBuiltinESMExports();
     },
   };
 }

@@ -3,7 +3,7 @@ import { endProcess } from '../node/end-process.ts';
 import type { Log } from '../observe/log.ts';
 import { harmlessError } from './harmless-error.ts';
 import { type EscapeKind, tellCulprit } from './plugin-context.ts';
-import { guardProcess, isForged, type ProcessGuard, wasTold } from './process-guard.ts';
+import { guardProcess, isForged, keepListener, type ProcessGuard, wasTold } from './process-guard.ts';
 
 /** How long stopping may take before the process ends regardless. */
 const STOP_LIMIT_MS = 5000;
@@ -15,8 +15,11 @@ export interface StopSignal {
   release(): void;
 }
 
-/** Up while the daemon runs. */
-let guard: ProcessGuard | undefined;
+/** As they were before any plugin was loaded, which may break them. */
+const { setTimeout: startTimer } = globalThis;
+const off = process.off.bind(process);
+
+let isForGood = false;
 
 /** The second signal ends the process at once: who asks twice does not want to wait. */
 export function stopSignal(log: Log): StopSignal {
@@ -25,19 +28,26 @@ export function stopSignal(log: Log): StopSignal {
   const listener = (name: string): void => {
     if (isForged(name)) return;
     if (controller.signal.aborted) {
-      log.warn('Told twice to stop; ending at once', { signal: name });
-      end(1);
+      try {
+        log.warn('Told twice to stop; ending at once', { signal: name });
+      } finally {
+        end(1);
+      }
     }
-    endWithin(STOP_LIMIT_MS, () => 0, log);
-    resolve(name);
-    controller.abort();
+    try {
+      resolve(name);
+      controller.abort();
+    } finally {
+      endWithin(STOP_LIMIT_MS, () => 0, log);
+    }
   };
+  keepListener(listener);
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, listener);
   return {
     signal: controller.signal,
     received: promise,
     release() {
-      for (const name of ['SIGTERM', 'SIGINT'] as const) process.off(name, listener);
+      for (const name of ['SIGTERM', 'SIGINT'] as const) off(name, listener);
     },
   };
 }
@@ -49,24 +59,28 @@ export function endAfterFailure(log: Log): void {
 
 /** Unreferenced: only a process that something else keeps alive is ended by it. */
 function endWithin(milliseconds: number, status: () => NodeJS.Process['exitCode'], log: Log): void {
-  const timer = setTimeout(() => {
-    log.warn('Something did not stop in time; ending without it', { seconds: milliseconds / 1000 });
-    end(status());
+  const timer = startTimer(() => {
+    try {
+      log.warn('Something did not stop in time; ending without it', { seconds: milliseconds / 1000 });
+    } finally {
+      end(status());
+    }
   }, milliseconds);
   timer.unref();
 }
 
 function end(status: NodeJS.Process['exitCode']): never {
-  guard?.release();
   endProcess(Number(status ?? 0));
 }
 
 /**
  * What escapes from a plugin's own timers and promises is told to the plugin's context, and logged if it was nobody's;
  * the other parts of the process go on. For good: it may escape while the process ends, too. What plugins must not do
- * to the process is refused until `release`.
+ * to the process is refused until `release`, or for good.
  */
 export function containFaults(log: Log): { release(): void } {
+  // Who asks again is served already.
+  if (isForGood) return { release() {} };
   const contain = (kind: EscapeKind, message: string) => (thrown: unknown) => {
     try {
       if (wasTold(thrown) || tellCulprit(kind, thrown)) return;
@@ -80,12 +94,31 @@ export function containFaults(log: Log): { release(): void } {
   // Node.js would write its own lines among ours.
   process.removeAllListeners('warning');
   process.on('warning', ({ name, message }) => log.verbose(1, 'A warning of Node.js', { name, warning: message }));
+  keepListener(rejected);
   process.on('unhandledRejection', rejected);
   // With it no listener for 'uncaughtException' is called: libraries that plugins bundle like to end the process there.
   process.setUncaughtExceptionCaptureCallback(null);
   process.setUncaughtExceptionCaptureCallback(thrown);
-  guard = guardProcess({
+  return guardFor(log);
+}
+
+function guardFor(log: Log): ProcessGuard {
+  return guardProcess({
     onStranger: (error) => log.error('Something wanted what would harm the whole process and was refused', { error }),
   });
-  return { release: () => guard?.release() };
+}
+
+/**
+ * For a process that runs a plugin's code, to its end, which must be by `endProcess`: what a plugin left behind could
+ * otherwise end the process after the command, with another status.
+ */
+export function containForGood(log: Log): void {
+  containFaults(log);
+  isForGood = true;
+}
+
+/** The same for who watches for faults in another way. */
+export function guardForGood(log: Log): void {
+  guardFor(log);
+  isForGood = true;
 }

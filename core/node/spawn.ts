@@ -22,6 +22,8 @@ const SHUTDOWN_GRACE_MS = 2000;
 /** A descendant that left the group may hold the output open for ever; what the program itself wrote is read by then. */
 const DRAIN_MS = 500;
 const LONGEST_LINE = 1 << 20;
+/** A program that writes more than this in one stretch is read on in the next one; until then it waits. */
+const STRETCH = { milliseconds: 100, bytes: 2 << 20, lines: 20_000 };
 const NEWLINE = 10;
 
 export interface Spawner {
@@ -37,17 +39,20 @@ export interface Spawner {
  */
 export function createSpawner(signal: AbortSignal, distrust: (file: string) => string | undefined): Spawner {
   const running = new Set<Child>();
+  let closed = false;
   const close = (): void => {
     for (const child of running) void child.end(SHUTDOWN_GRACE_MS);
   };
   signal.addEventListener('abort', close, { once: true });
   return {
     close() {
+      closed = true;
       signal.removeEventListener('abort', close);
       close();
     },
     async spawn(command, args, options) {
       if (signal.aborted) throw startFault(command, new Error('kube-proxy is shutting down'));
+      if (closed) throw closedFault(`cannot start ${command}`);
       const danger = command.includes('/') ? distrust(command) : undefined;
       if (danger !== undefined) throw startFault(command, new Error(danger));
       const child = await startChild(command, args, {
@@ -58,10 +63,15 @@ export function createSpawner(signal: AbortSignal, distrust: (file: string) => s
         },
       });
       running.add(child);
-      if (signal.aborted) void child.end(SHUTDOWN_GRACE_MS);
+      if (signal.aborted || closed) void child.end(SHUTDOWN_GRACE_MS);
       return child;
     },
   };
+}
+
+/** For who asks a Host for something once its backend is closed. */
+export function closedFault(what: string): Error {
+  return Object.assign(new Error(`${what}: the backend is closed, and its Host with it`), { code: 'KP_CLOSED' });
 }
 
 function startChild(command: string, args: readonly string[], options: SpawnOptions): Promise<Child> {
@@ -84,7 +94,7 @@ function startChild(command: string, args: readonly string[], options: SpawnOpti
         overrun ||= `wrote a line of more than ${longestLine} bytes to its standard ${called}, and was ended`;
         signalGroup('SIGKILL');
       });
-      stream.on('data', lines.take);
+      takeInStretches(stream, lines.take, () => ended);
       stream.on('error', () => {});
       return lines.end;
     };
@@ -127,6 +137,8 @@ function startChild(command: string, args: readonly string[], options: SpawnOpti
       for (const timer of timers) clearTimeout(timer);
       // Right here, where no other program can have been given the number yet.
       signalGroup('SIGKILL');
+      // What is left is at most what fits into the pipes.
+      for (const stream of [stdout, stderr]) stream.resume();
       const drained = setTimeout(() => {
         for (const stream of [stdout, stderr]) stream.destroy();
       }, DRAIN_MS);
@@ -144,13 +156,19 @@ function startChild(command: string, args: readonly string[], options: SpawnOpti
 
 /** Running now: when this process ends by itself, nothing of theirs may stay. */
 const leashed = new Set<ChildProcess>();
-process.on('exit', () => {
+process.on('exit', endLeashed);
+
+/** For who ends the process in a way that tells no listener. */
+export function endLeashed(): void {
   for (const child of leashed) killGroup(child, 'SIGKILL');
-});
+}
+
+/** A plugin may put another in its place. */
+const kill = process.kill.bind(process);
 
 function killGroup(child: ChildProcess, name: NodeJS.Signals): void {
   try {
-    process.kill(-child.pid!, name);
+    kill(-child.pid!, name);
   } catch {
     // ESRCH: nobody of the group is left.
   }
@@ -160,8 +178,29 @@ function writeFault(command: string, reason: string, cause: Error): Error {
   return Object.assign(new Error(`cannot write to ${command}: ${reason}`, { cause }), { code: 'KP_EXEC' });
 }
 
+/**
+ * A program that writes without end would have all of our time, and memory for what waits; and what is dealt with per
+ * line costs most where lines are short. It gets to write so much in a stretch; then its pipe fills, and it waits.
+ */
+function takeInStretches(stream: NodeJS.ReadableStream, take: (chunk: Buffer) => number, isOver: () => boolean): void {
+  let [bytes, lines] = [0, 0];
+  let end: NodeJS.Timeout | undefined;
+  stream.on('data', (chunk: Buffer) => {
+    lines += take(chunk);
+    bytes += chunk.length;
+    end ??= setTimeout(() => {
+      end = undefined;
+      [bytes, lines] = [0, 0];
+      stream.resume();
+    }, STRETCH.milliseconds).unref();
+    if (!isOver() && (bytes >= STRETCH.bytes || lines >= STRETCH.lines)) stream.pause();
+  });
+  stream.once('close', () => clearTimeout(end));
+}
+
 interface Lines {
-  readonly take: (chunk: Buffer) => void;
+  /** Returns how many lines ended in it. */
+  readonly take: (chunk: Buffer) => number;
   /** The last line, if it has no end. */
   readonly end: () => void;
 }
@@ -188,15 +227,18 @@ function splitLines(longest: number, onLine: (line: string) => void, onTooLong: 
   return {
     take(chunk) {
       let from = 0;
+      let count = 0;
       for (let at = chunk.indexOf(NEWLINE); at !== -1 && !dead; at = chunk.indexOf(NEWLINE, from)) {
         const line = chunk.subarray(from, at);
         from = at + 1;
+        count++;
         emit(line);
       }
-      if (dead || from === chunk.length) return;
+      if (dead || from === chunk.length) return count;
       pending.push(chunk.subarray(from));
       length += chunk.length - from;
       if (length > longest) tooLong();
+      return count;
     },
     end() {
       if (!dead && length > 0) emit(Buffer.alloc(0));

@@ -43,6 +43,8 @@ export interface FamilySyncOptions {
   readonly onApplied: (change: Change) => void;
   /** Called after every attempt, when busy() may have become false. */
   readonly onIdle: () => void;
+  /** A sync that had been abandoned has ended after all: what it programmed is there now. */
+  readonly onAbandonedEnd: () => void;
 }
 
 /** A sync that succeeded, for metrics and for those who wait for the first. */
@@ -93,8 +95,12 @@ export interface FamilySync {
   nodeChanged(): void;
   requestFull(reason: string): void;
   busy(): boolean;
+  /** A sync is beyond its deadline and has not come back. */
+  hangs(): boolean;
   health(): FamilyHealth;
   stop(): Promise<void>;
+  /** After stop() was called: nothing that a call of this loop still leads to counts, or is told of. */
+  abandon(): void;
 }
 
 const FIRST_RETRY_MS = 1_000;
@@ -129,6 +135,7 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
   let attempting = false;
   let checking: Promise<void> | undefined;
   let stopped = false;
+  let abandoned = false;
   let cancelPeriodic = (): void => {};
   let cancelCheck = (): void => {};
 
@@ -151,12 +158,15 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
         inFlightSince = undefined;
       }
     },
-    onEnd: options.onIdle,
+    onEnd() {
+      if (!abandoned) options.onIdle();
+    },
   });
 
   async function attempt(): Promise<boolean> {
     if (overdueSync) return false;
     await checking;
+    if (abandoned) return true;
     const reason = fullReason;
     inFlightSince = pendingSince;
     pendingSince = undefined;
@@ -170,6 +180,11 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
     inFlightSince ??= clock.now();
 
     const outcome = await driver.sync(change);
+    if (outcome.kind === 'late') void outcome.settled.then(tellAbandonedEnd);
+    if (abandoned) {
+      if (outcome.kind !== 'late') tellAbandonedEnd();
+      return true;
+    }
     if (outcome.kind === 'done') {
       succeeded(change, outcome.value.report, outcome.durationMs, reason, outcome.value.reportProblem);
       return true;
@@ -178,6 +193,7 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
       overdueSync = true;
       void outcome.settled.then(() => {
         overdueSync = false;
+        if (stopped) return;
         log.info('The overdue sync has ended; syncing again, in full', { backend: driver.name, family });
         runner.retryNow();
       });
@@ -185,6 +201,12 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
     const late = outcome.kind === 'late';
     options.onSyncFailed({ family, full: change.full, durationMs: outcome.durationMs, late });
     return failed(outcome.error, outcome.fault);
+  }
+
+  function tellAbandonedEnd(): void {
+    if (!abandoned) return;
+    log.warn('A sync that was given up has ended after all', { backend: driver.name, family });
+    options.onAbandonedEnd();
   }
 
   /** What the backend must be told now; undefined when it knows all. */
@@ -287,6 +309,7 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
   async function check(): Promise<void> {
     const outcome = await driver.check(family);
     checking = undefined;
+    if (abandoned) return;
     if (outcome.kind === 'done') {
       lastCheckProblem = undefined;
       if (!outcome.value.intact && !stopped) {
@@ -337,6 +360,8 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
 
     busy: () => runner.busy() || store.isDirty(family) || fullReason !== undefined || overdueSync,
 
+    hangs: () => overdueSync,
+
     health: () => ({
       healthy: lastSyncAt !== undefined && lastError === undefined,
       startedAt,
@@ -351,6 +376,10 @@ export function startFamilySync(options: FamilySyncOptions): FamilySync {
       cancelPeriodic();
       cancelCheck();
       await Promise.all([runner.stop(), checking]);
+    },
+
+    abandon() {
+      abandoned = true;
     },
   };
 }

@@ -22,6 +22,8 @@ export interface BackendUse {
   readonly backendName: string;
   /** Called once the backend is closed: its Host may go. */
   readonly release?: () => void;
+  /** A sync that was given up when another backend took over has ended: it may have programmed what is gone since. */
+  readonly onAbandonedEnd?: () => void;
   /** Milliseconds from the end of a sync to the next of the same family. Default 1000. */
   readonly minSyncIntervalMs?: number;
   /** Milliseconds between full syncs. Default one hour. */
@@ -52,15 +54,20 @@ export interface LoopsOptions extends BackendUse {
 
 export interface Loops {
   readonly backend: Backend;
+  readonly name: string;
   readonly families: readonly IPFamily[];
   /** Something of this family became dirty; `since` when, if not just now. */
   wake(family: IPFamily, since?: number): void;
   nodeChanged(): void;
   requestFull(reason: string): void;
   busy(): boolean;
+  /** A sync is beyond its deadline and has not come back; stop() does not wait for it. */
+  hangs(): boolean;
   health(): { readonly families: Readonly<Partial<Record<IPFamily, FamilyHealth>>>; readonly backend: BackendHealth };
   /** Lets syncs in flight end. The backend stays open. */
   stop(): Promise<void>;
+  /** After stop() was called: what has not ended is waited for no longer, and counts for nothing. */
+  abandon(): void;
   /** Closes the backend, after stop(). */
   close(): Promise<void>;
 }
@@ -115,12 +122,14 @@ export function startLoops(options: LoopsOptions): Loops {
       onQueued: options.onQueued,
       onApplied: options.onApplied,
       onIdle: options.onIdle,
+      onAbandonedEnd: options.onAbandonedEnd ?? (() => {}),
     });
     loops.set(family, loop);
   }
 
   return {
     backend,
+    name: backendName,
     families: served,
     wake: (family, since) => loops.get(family)?.wake(since),
     nodeChanged() {
@@ -131,12 +140,16 @@ export function startLoops(options: LoopsOptions): Loops {
       for (const loop of loops.values()) loop.requestFull(reason);
     },
     busy: () => [...loops.values()].some((loop) => loop.busy()),
+    hangs: () => [...loops.values()].some((loop) => loop.hangs()),
     health: () => ({
       families: Object.fromEntries([...loops].map(([family, loop]) => [family, loop.health()] as const)),
       backend: driver.health(),
     }),
     async stop() {
       await Promise.all([...loops.values()].map((loop) => loop.stop()));
+    },
+    abandon() {
+      for (const loop of loops.values()) loop.abandon();
     },
     async close() {
       const closed = await driver.close();

@@ -81,8 +81,10 @@ export interface Sync {
   configure(settings: NodeSettings): void;
   /**
    * Program another backend, or the same one at another pace, from everything that is known. The one before is closed
-   * first (unless it is the same object), and what it programmed stays. Throws before anything changed if the new one
-   * serves no family. `onTakeover` is waited for when the last sync of the one before has ended and was told of.
+   * first (unless it is the same object), and what it programmed stays. Rejects before anything changed if the new one
+   * serves no family. `onTakeover` is waited for when the last sync of the one before has ended and was told of, or was
+   * given up after five seconds, which is what both its ending and closing may take. Another pace waits for a sync in
+   * flight however long that takes, and gives way to the next replacement.
    */
   replaceBackend(use: BackendUse, onTakeover?: () => void | Promise<void>): Promise<void>;
   /**
@@ -92,6 +94,9 @@ export interface Sync {
    */
   replaceSource(source: Source, onLive?: () => void, nodeName?: string): Promise<void>;
 }
+
+/** A backend that hangs must not keep from its work the one that is to help. */
+const LEAVING_LIMIT_MS = 5_000;
 
 const BOTH: readonly IPFamily[] = ['IPv4', 'IPv6'];
 
@@ -123,6 +128,9 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
   /** Replacements are made one after the other. */
   let replacing: Promise<unknown> = Promise.resolve();
   let stopping = false;
+  /** Of replacements of the backend, the last that was asked for; told to a change of pace that waits. */
+  let latest = 0;
+  let overtake = (): void => {};
 
   function loopsOf(use: BackendUse): Loops {
     const conntrack = usesConntrack(use.backend) ? options.conntrack : undefined;
@@ -184,6 +192,40 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
     }
   }
 
+  /** The same backend goes on at another pace. */
+  async function repace(before: Loops, turn: number): Promise<boolean> {
+    if (turn !== latest) return false;
+    const overtaken = new Promise<'overtaken'>((resolve) => {
+      overtake = () => resolve('overtaken');
+    });
+    return (await Promise.race([before.stop(), overtaken])) !== 'overtaken';
+  }
+
+  /** Resolves when the backend is closed, or is waited for no longer. */
+  async function leave(before: Loops, name: string, onTakeover: () => void | Promise<void>): Promise<void> {
+    const until = clock.now() + LEAVING_LIMIT_MS;
+    const ended = (await inTime(before.stop(), LEAVING_LIMIT_MS)) && !before.hangs();
+    if (!ended) {
+      before.abandon();
+      log.warn('The backend that is left hangs in a call; it is given up, and another one programs beside it', {
+        from: before.name,
+        to: name,
+      });
+    }
+    await onTakeover();
+    await inTime(before.close(), ended ? Math.max(0, until - clock.now()) : 0);
+  }
+
+  async function inTime(work: Promise<void>, limitMs: number): Promise<boolean> {
+    let cancel = (): void => {};
+    const late = new Promise<false>((resolve) => {
+      cancel = clock.after(limitMs, () => resolve(false));
+    });
+    const done = await Promise.race([work.then(() => true), late]);
+    cancel();
+    return done;
+  }
+
   function inTurn<T>(work: () => Promise<T>): Promise<T> {
     const result = replacing.then(work);
     replacing = result.catch(() => {});
@@ -203,6 +245,7 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
 
     async stop() {
       stopping = true;
+      overtake();
       await replacing;
       await Promise.all([...sources].map(stopSource));
       await loops.stop();
@@ -246,19 +289,23 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
       loops.nodeChanged();
     },
 
-    replaceBackend: (use, onTakeover) =>
-      inTurn(async () => {
+    async replaceBackend(use, onTakeover = () => {}) {
+      const next = loopsOf(use);
+      latest++;
+      const turn = latest;
+      overtake();
+      await inTurn(async () => {
         if (stopping) return;
-        const next = loopsOf(use);
         const before = loops;
-        await before.stop();
-        await onTakeover?.();
-        if (before.backend !== use.backend) await before.close();
+        if (before.backend !== use.backend) await leave(before, use.backendName, onTakeover);
+        else if (await repace(before, turn)) await onTakeover();
+        else return;
         loops = next;
         // Nothing is programmed by being handed on: what waited for the one before waits since then.
         const { families: waited } = before.health();
         if (store.isSynced()) for (const family of next.families) next.wake(family, waited[family]?.pendingSince);
-      }),
+      });
+    },
 
     replaceSource: (next, onLive = () => {}, nodeName = settings.nodeName) =>
       inTurn(async () => {

@@ -48,3 +48,26 @@ export function createRecent(clock: Clock, count: number, withinMs: number): Rec
     },
   };
 }
+
+export interface Flood {
+  /** One more, of this length. True from then on that there were too many. */
+  add(length: number): boolean;
+}
+
+/** More than `lines`, or more than `bytes` in them, within one stretch of `withinMs`. */
+export function createFlood(clock: Clock, lines: number, bytes: number, withinMs: number): Flood {
+  let since = clock.now();
+  let [count, sum] = [0, 0];
+  return {
+    add(length) {
+      const now = clock.now();
+      if (now - since >= withinMs) {
+        since = now;
+        [count, sum] = [0, 0];
+      }
+      count++;
+      sum += length;
+      return count > lines || sum > bytes;
+    },
+  };
+}

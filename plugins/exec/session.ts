@@ -8,6 +8,7 @@
  * never comes back: the program may be in any state then. Requests that are open at the end fail with its reason.
  */
 import type { Child, Host, IPFamily } from '../../core/backend.ts';
+import { createFlood } from './limits.ts';
 import type { ExecOptions } from './options.ts';
 import { type Done, type Failed, helloLine, type Level, type Log, type Ready, readAnswer } from './protocol.ts';
 
@@ -15,6 +16,8 @@ import { type Done, type Failed, helloLine, type Level, type Log, type Ready, re
 export const HELLO_LIMIT_MS = 15_000;
 /** A program that closed its input is mostly one that is about to end, and then its own reason is the better one. */
 const CLOSED_INPUT_MS = 1000;
+/** Of lines that answer nothing, blank ones and those on the standard error included. More is the end of it. */
+const FLOOD = { lines: 10_000, bytes: 16 << 20, withinMs: 10_000 };
 /** Of a line, in logs and errors. */
 const SHOWN = 500;
 
@@ -79,9 +82,25 @@ export function startSession(host: Host, options: ExecOptions, events: SessionEv
     void end(0);
   };
 
+  const flood = createFlood(clock, FLOOD.lines, FLOOD.bytes, FLOOD.withinMs);
+  let isFlooding = false;
+  /** Of lines after one too many nobody looks at any. */
+  const countIdle = (line: string): void => {
+    if (!flood.add(line.length)) return;
+    isFlooding = true;
+    const limit = `${FLOOD.lines} lines or ${FLOOD.bytes >> 20} MiB within ${FLOOD.withinMs / 1000} s`;
+    breakOff(new Error(`${command} wrote more than ${limit} that answer nothing, and was ended`));
+  };
+
   const onLine = (line: string): void => {
-    if (line.trim() === '') return;
+    if (isFlooding) return;
+    if (line.trim() === '') {
+      countIdle(line);
+      return;
+    }
     const answer = readAnswer(line);
+    if (answer.type !== 'done' && answer.type !== 'error') countIdle(line);
+    if (isFlooding) return;
     if (answer.type === 'log') events.onLog(answer.level, answer.message);
     else if (state === 'starting' || state === 'ready') take(line, answer);
   };
@@ -127,7 +146,10 @@ export function startSession(host: Host, options: ExecOptions, events: SessionEv
     else if (request && type === 'error') request.fail(new Error(`${command} says: ${shown(answer.message)}`));
     else if (state === 'starting' && type === 'error' && id === undefined) {
       breakOff(unsupported(`${command} says no: ${shown(answer.message)}`));
-    } else unexpected(line, 'answers no open request');
+    } else {
+      countIdle(line);
+      unexpected(line, 'answers no open request');
+    }
   }
 
   /** Before it is ready there is nobody whom a wrong line could have come between: it is no program for us. */
@@ -156,6 +178,8 @@ export function startSession(host: Host, options: ExecOptions, events: SessionEv
     .spawn(command, args, {
       onLine,
       onErrorLine(line) {
+        if (isFlooding) return;
+        countIdle(line);
         if (line.trim() !== '') lastErrorLine = line;
         events.onErrorLine(line);
       },

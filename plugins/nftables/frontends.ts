@@ -5,16 +5,7 @@
  *   a node port             "tcp 30080"
  */
 import type { NftElement, NftValue, ServicePort } from '../../core/backend.ts';
-import {
-  AFFINITY,
-  DROP,
-  GUARDED,
-  LOCAL,
-  MAX_ENDPOINTS,
-  POLICY_LOCAL,
-  REJECT,
-  type SetName,
-} from './layout.ts';
+import { AFFINITY, DROP, GUARDED, LOCAL, MAX_ENDPOINTS, POLICY_LOCAL, REJECT, type SetName } from './layout.ts';
 import type { Side } from './ruleset.ts';
 import { outermost } from './source-ranges.ts';
 

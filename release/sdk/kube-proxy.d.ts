@@ -20,7 +20,6 @@
  *   call that keeps the processor keeps it from everything else. What cannot promise that runs under the exec backend.
  */
 
-
 export type IPFamily = 'IPv4' | 'IPv6';
 export type Protocol = 'TCP' | 'UDP' | 'SCTP';
 export type TrafficPolicy = 'Cluster' | 'Local';

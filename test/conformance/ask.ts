@@ -19,9 +19,17 @@ export function drawObjects(
   });
 }
 
-/** Patient where an answer must come, so that a busy machine fails no test; silence is known sooner. */
-export function patience({ verdict }: Probe): number {
-  return verdict.action === 'endpoints' ? 3000 : 400;
+/** At a time, from one place: what comes back costs work, silence costs none. */
+const [EXPECTING, SILENT] = [32, 256];
+
+/** Must anything come back? SCTP is asked by raw sockets, which are not told of ICMP errors. */
+function expectsSomething({ packet, verdict }: Probe): boolean {
+  return verdict.action === 'endpoints' || (verdict.action === 'reject' && packet.protocol !== 'SCTP');
+}
+
+/** Patient where something must come, so that a busy machine fails no test; silence is known sooner. */
+export function patience(question: Probe): number {
+  return expectsSomething(question) ? 3000 : 400;
 }
 
 /** Each question from where it is asked, in parallel; outcomes in the order of the questions. */
@@ -31,15 +39,20 @@ export async function askAll(
   timeout: (question: Probe, index: number) => number = patience,
 ): Promise<(Outcome | undefined)[]> {
   const outcomes: (Outcome | undefined)[] = new Array(questions.length).fill(undefined);
-  const byNamespace = Map.groupBy(questions.keys(), (index) => questions[index]!.namespace);
+  const batches = Map.groupBy(questions.keys(), (index) => {
+    const question = questions[index]!;
+    return `${question.namespace} ${expectsSomething(question)}`;
+  });
   await Promise.all(
-    [...byNamespace].map(async ([namespace, indexes]) => {
+    [...batches.values()].map(async (indexes) => {
       const requests = indexes.map((index) => {
         const { packet } = questions[index]!;
         const { protocol, sourceIP, destinationIP, destinationPort } = packet;
         return { protocol, sourceIP, destinationIP, destinationPort, timeoutMs: timeout(questions[index]!, index) };
       });
-      const answers = await world.requests(namespace, requests);
+      const first = questions[indexes[0]!]!;
+      const concurrency = expectsSomething(first) ? EXPECTING : SILENT;
+      const answers = await world.requests(first.namespace, requests, concurrency);
       for (const [at, index] of indexes.entries()) outcomes[index] = answers[at];
     }),
   );

@@ -27,13 +27,17 @@ export function listeners(whose: 'all' | 'own' = 'all'): readonly Listener[] {
   try {
     const own = ownSockets();
     if (whose === 'own' && own.size === 0) return [];
-    return (['tcp', 'udp'] as const)
-      .flatMap((protocol) =>
-        ['', '6'].flatMap((version) =>
-          parse(protocol, readFileSync(`/proc/self/net/${protocol}${version}`, 'utf8'), own),
-        ),
-      )
-      .filter(({ isOwn }) => whose === 'all' || isOwn);
+    return (
+      (['tcp', 'udp'] as const)
+        .flatMap((protocol) =>
+          ['', '6'].flatMap((version) =>
+            parse(protocol, readFileSync(`/proc/self/net/${protocol}${version}`, 'utf8'), own),
+          ),
+        )
+        .filter(({ isOwn }) => whose === 'all' || isOwn)
+        // The kernel lists them by a hash.
+        .sort((a, b) => (a.name < b.name ? -1 : 1))
+    );
   } catch {
     return [];
   }

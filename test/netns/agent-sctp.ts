@@ -17,8 +17,8 @@ const SOCK_RAW_NONBLOCK = 3 | 0o4000;
 const IPPROTO_SCTP = 132;
 const POLLIN = 1;
 const SOCKADDR_BYTES = 28;
-/** How long the servers' loop sleeps before it looks whether there are new ones. */
-const LOOP_MS = 100;
+/** How long a poll takes at most before it begins again with the sockets that came meanwhile. */
+const [SERVERS_MS, REQUESTS_MS] = [100, 20];
 
 /** Why SCTP cannot be tried here; "" if it can. */
 export function sctpProblem(): string {
@@ -26,17 +26,14 @@ export function sctpProblem(): string {
   return '';
 }
 
-const servers = new Map<number, () => void>();
-let looping = false;
-/** Called at the start of each round of the servers' loop. */
-let heard: (() => void)[] = [];
+const servers = createPoller(SERVERS_MS);
+const requests = createPoller(REQUESTS_MS);
 
 /** Resolves once the server is listened to. */
 export async function serveSctp(ip: string, port: number, name: string): Promise<() => void> {
   const socket = openRaw(ip);
   socket.bind(ip);
-  const listening = new Promise<void>((resolve) => heard.push(resolve));
-  servers.set(socket.fd, () => {
+  await servers.watch(socket.fd, () => {
     for (let got = socket.receive(); got !== undefined; got = socket.receive()) {
       const init = decodeSctp(got.payload);
       if (init?.kind !== 'INIT' || init.destinationPort !== port) continue;
@@ -44,10 +41,8 @@ export async function serveSctp(ip: string, port: number, name: string): Promise
       socket.sendTo(got.peer, encodeSctp(initAck(init, JSON.stringify(answer))));
     }
   });
-  if (!looping) void loop();
-  await listening;
   return () => {
-    servers.delete(socket.fd);
+    servers.forget(socket.fd);
     socket.close();
   };
 }
@@ -73,23 +68,26 @@ export async function requestSctp(request: Request, timeoutMs: number): Promise<
       }
     };
     socket.send(encodeSctp({ kind: 'INIT', ...header, initiateTag, cookie: '' }));
-    const end = performance.now() + timeoutMs;
-    for (let left = timeoutMs; left > 0; left = end - performance.now()) {
-      if ((await readable([socket.fd], Math.ceil(left))).length === 0) continue;
-      for (let got = next(); got !== undefined; got = next()) {
-        if (got === 'error') continue;
-        const ack = decodeSctp(got.payload);
-        if (ack?.kind !== 'INIT ACK' || ack.verificationTag !== initiateTag) continue;
-        if (ack.destinationPort !== localPort || ack.sourcePort !== destinationPort) continue;
-        return { outcome: 'answered', localPort, ...(JSON.parse(ack.cookie) as Answer) };
-      }
-    }
-    return told;
+    return await new Promise<Outcome>((resolve) => {
+      const timer = setTimeout(() => resolve(told), timeoutMs);
+      void requests.watch(socket.fd, () => {
+        for (let got = next(); got !== undefined; got = next()) {
+          if (got === 'error') continue;
+          const ack = decodeSctp(got.payload);
+          if (ack?.kind !== 'INIT ACK' || ack.verificationTag !== initiateTag) continue;
+          if (ack.destinationPort !== localPort || ack.sourcePort !== destinationPort) continue;
+          clearTimeout(timer);
+          resolve({ outcome: 'answered', localPort, ...(JSON.parse(ack.cookie) as Answer) });
+          return;
+        }
+      });
+    });
   } catch (error) {
     const outcome = outcomeOfError((error as NodeJS.ErrnoException).code);
     if (outcome) return outcome;
     throw error;
   } finally {
+    requests.forget(socket.fd);
     socket.close();
   }
 }
@@ -105,16 +103,37 @@ function initAck(init: SctpPacket, cookie: string): SctpPacket {
   };
 }
 
-async function loop(): Promise<void> {
-  looping = true;
-  while (servers.size > 0) {
-    const waiting = heard;
-    heard = [];
-    for (const tell of waiting) tell();
-    const ready = await readable([...servers.keys()], LOOP_MS);
-    for (const fd of ready) servers.get(fd)?.();
-  }
-  looping = false;
+interface Poller {
+  /** Calls `ready` whenever there is something to receive. Resolves once it is listened for. */
+  watch(fd: number, ready: () => void): Promise<void>;
+  /** Before it is closed. */
+  forget(fd: number): void;
+}
+
+/** One poll for all its sockets: each takes one of the four threads that Node has, for as long as it waits. */
+function createPoller(roundMs: number): Poller {
+  const watched = new Map<number, () => void>();
+  let looping = false;
+  let heard: (() => void)[] = [];
+  const loop = async (): Promise<void> => {
+    looping = true;
+    while (watched.size > 0) {
+      const waiting = heard;
+      heard = [];
+      for (const tell of waiting) tell();
+      for (const fd of await readable([...watched.keys()], roundMs)) watched.get(fd)?.();
+    }
+    looping = false;
+  };
+  return {
+    watch(fd, ready) {
+      watched.set(fd, ready);
+      const listening = new Promise<void>((resolve) => heard.push(resolve));
+      if (!looping) void loop();
+      return listening;
+    },
+    forget: (fd) => void watched.delete(fd),
+  };
 }
 
 interface RawSocket {

@@ -55,6 +55,19 @@ list('built-in backends are listed with their version, what they support here, a
   assert.match(exec?.reason ?? '', /command=/);
 });
 
+list('one whose name is a getter that throws is a line of the list, and the others are theirs', async () => {
+  const head =
+    "let asked = 0;\nconst once = () => { if (asked++ > 1) throw new Error('asked too often'); return 'odd'; };";
+  for (const times of [0, 1, 2, 3, 4]) {
+    const text = `${head.replace('> 1', `> ${times}`)}
+export default { get name() { return once(); }, apiVersion: 1, summary: 's', async create() {} };\n`;
+    const path = write(`odd-${times}.mjs`, text);
+    const all = await listed('--backend', path);
+    assert.equal([all.length, all.at(-1)?.families.length], [5, 0], `${times}`);
+    assert.ok(all.at(-1)?.reason !== '');
+  }
+});
+
 list('each is one line of text, and nothing of the host is changed', async () => {
   const before = savedRules();
   const { status, stdout, stderr } = await run('plugins');

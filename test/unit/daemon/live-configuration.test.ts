@@ -4,6 +4,7 @@ import { parseCommandLine } from '../../../core/config/command-line.ts';
 import { checkSettings, type Settings } from '../../../core/config/settings.ts';
 import { createLiveConfiguration, type Evaluation } from '../../../core/daemon/live-configuration.ts';
 import { createLog } from '../../../core/observe/log.ts';
+import { fakeClock } from '../sync/fake-clock.ts';
 
 const test = suite('the live configuration');
 
@@ -18,7 +19,7 @@ function evaluate(text: string): Evaluation {
   return { faults: [{ where: 'mode', what: `"${text}" is none` }], hash: `hash-${text}` };
 }
 
-function scene(apply: (after: number) => Promise<void> = async () => {}) {
+function scene(apply: (after: number) => Promise<void> = async () => {}, clock = fakeClock(), waitsFor?: string) {
   const lines: string[] = [];
   const applied: string[] = [];
   const edits: (readonly string[])[] = [];
@@ -40,6 +41,8 @@ function scene(apply: (after: number) => Promise<void> = async () => {}) {
       applied.push(`${before.verbosity} to ${after.verbosity}`);
     },
     log,
+    clock,
+    waitsFor: () => waitsFor,
     onEdit: ({ refused }) => edits.push(refused),
   });
   return { live, lines, applied, edits };
@@ -117,6 +120,34 @@ test('what turns out not to work gives way to what was before, and stays refused
   assert.equal(live.status(), status);
   await live.edited('2');
   assert.equal(live.status(), status);
+});
+
+test('an edit that waits is told of after ten seconds, with what for', async () => {
+  const clock = fakeClock();
+  const creating = Promise.withResolvers<void>();
+  const { live, lines } = scene((after) => (after === 1 ? creating.promise : Promise.resolve()), clock, 'a kernel');
+  const all = [live.edited('1')];
+  await clock.advance(9_999);
+  assert.equal(lines, []);
+  await clock.advance(1);
+  assert.match(lines.join(''), /not in force yet file="config.yaml" seconds=10 waitsFor="a kernel"/);
+  await clock.advance(10_000);
+  assert.match(lines.at(-1) ?? '', /seconds=20 /);
+  creating.resolve();
+  await Promise.all(all);
+  const count = lines.length;
+  await clock.advance(100_000);
+  assert.is(lines.length, count);
+});
+
+test('of an edit that cannot be applied the log says when it is tried again', async () => {
+  const { live, lines } = scene(async () => {
+    throw new Error('plugin.mjs: no such file');
+  });
+  await live.edited('3');
+  assert.match(lines.join(''), /reason="plugin.mjs: no such file" remedy="once the cause is gone, change the text/);
+  await live.edited('faulty');
+  assert.not.match(lines.at(-1) ?? '', /once the cause/);
 });
 
 test.run();

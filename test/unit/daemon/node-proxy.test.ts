@@ -254,4 +254,22 @@ test('a source that has nothing yet replaces nothing, and gives way to a later o
   await proxy.stop();
 });
 
+test('stopping waits until what others left is removed', async () => {
+  const one = fakePlugin('one');
+  const removal = Promise.withResolvers<void>();
+  const { proxy, until } = await scene([one], settings('one'), () => removal.promise);
+  await until(/ready one/);
+  let stopped = false;
+  const stopping = proxy.stop().then(() => {
+    stopped = true;
+  });
+  const deadline = performance.now() + 10_000;
+  while (!one.calls.includes('close') && performance.now() < deadline)
+    await new Promise((done) => setTimeout(done, 20));
+  await new Promise((done) => setTimeout(done, 50));
+  assert.not(stopped);
+  removal.resolve();
+  await stopping;
+});
+
 test.run();

@@ -67,6 +67,36 @@ async function opened(onRequest?: () => void) {
   return { ...made, open, host };
 }
 
+test('a Host that was released refuses what would change the node', async () => {
+  const { open, host } = await opened();
+  const read = host.sysctl.read('kernel/ostype');
+  await open.discard();
+  const { sysctl, netlink } = host;
+  const idle = { onLine() {}, onErrorLine() {}, onExit() {} };
+  const calls: readonly (() => unknown)[] = [
+    () => host.exec('true', []),
+    () => host.spawn('true', [], idle),
+    () => sysctl.ensure('kernel/ostype', 'none'),
+    () => netlink.ipset(),
+    () => netlink.nftablesGeneration(),
+    () => netlink.nftables(),
+    () => netlink.nfacct(),
+    () => netlink.ipvs(),
+    () => netlink.dummyLink('kp-none'),
+  ];
+  for (const call of calls) {
+    const error: Error & { code?: string } = await Promise.resolve()
+      .then(call)
+      .then(
+        () => new Error('it was done'),
+        (thrown) => thrown,
+      );
+    assert.is(error.code, 'KP_CLOSED', String(call));
+    assert.match(error.message, /^backend odd: cannot .*: the backend is closed, and its Host with it$/);
+  }
+  assert.is(sysctl.read('kernel/ostype'), read);
+});
+
 test('a plugin that throws while it is created is named, whatever it throws', async () => {
   const coded = Object.assign(new Error('option x is wrong'), { code: 'KP_BACKEND_OPTION' });
   for (const [thrown, message, code] of [

@@ -575,4 +575,41 @@ test('restarts and wrong lines are counted', async () => {
   ]);
 });
 
+for (const [title, line, onError] of [
+  ['blank lines', '', false],
+  ['nonsense', 'y', false],
+  ['lines of the log', '{"type":"log","message":"again"}', false],
+  ['answers that nobody waits for', '{"type":"done","id":99}', false],
+  ['lines on its standard error', 'y', true],
+] as const) {
+  test(`a program that raves, with ${title}, is ended and started again later, and health says so`, async () => {
+    const { on, backend } = await up();
+    await synced(on, backend, full([a]));
+    const program = on.program();
+    for (let k = 0; k < 10_000; k++) program.rave(line, onError);
+    assert.ok(program.running());
+    program.rave(line, onError);
+    await settle();
+    assert.not.ok(program.running());
+    const said = '/opt/proxy wrote more than 10000 lines or 16 MiB within 10 s that answer nothing, and was ended';
+    assert.is(reason(backend), said);
+    assert.ok(on.log.at('error').some(({ message, values }) => message.endsWith('is down') && values.reason === said));
+    assert.is(on.programs.length, 1);
+    await on.clock.advance(1000);
+    await settle();
+    assert.is(on.programs.length, 2);
+    await backend.close();
+  });
+}
+
+test('as much over a longer time is no raving, nor are answers to what was asked', async () => {
+  const { on, backend } = await up();
+  for (let k = 0; k < 30_000; k++) {
+    if (k % 10_000 === 9_999) await on.clock.advance(10_000);
+    on.program().rave('y', true);
+  }
+  assert.ok(on.program().running());
+  await backend.close();
+});
+
 test.run();

@@ -28,6 +28,8 @@ export interface FakeProgram {
   readonly running: () => boolean;
   say(answer: Readonly<Record<string, unknown>> | string): Promise<void>;
   sayError(line: string): Promise<void>;
+  /** Says a line without waiting for anything. */
+  rave(line: string, onError: boolean): void;
   exit(reason?: string): Promise<void>;
   /** From now on its input takes nothing: writes wait, or fail. */
   input(state: 'stuck' | 'closed'): void;
@@ -126,6 +128,10 @@ function fakeProgram(command: string, args: readonly string[], options: SpawnOpt
     async say(answer) {
       options.onLine(typeof answer === 'string' ? answer : JSON.stringify(answer));
       await settle();
+    },
+    rave(line, onError) {
+      if (onError) options.onErrorLine(line);
+      else options.onLine(line);
     },
     async sayError(line) {
       options.onErrorLine(line);

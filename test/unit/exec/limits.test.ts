@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createAllowance, createRecent } from '../../../plugins/exec/limits.ts';
+import { createAllowance, createFlood, createRecent } from '../../../plugins/exec/limits.ts';
 import { fakeClock } from '../sync/fake-clock.ts';
 
 const test = suite('limits of what a program says');
@@ -31,6 +31,16 @@ test('many are as many within so long, and none once they are over', async () =>
   assert.is(recent.many(), true);
   recent.clear();
   assert.is(recent.many(), false);
+});
+
+test('what is too much counts lines and their length, in one stretch', async () => {
+  const clock = fakeClock();
+  const flood = createFlood(clock, 2, 100, 1000);
+  assert.equal([flood.add(0), flood.add(0), flood.add(0)], [false, false, true]);
+  await clock.advance(1000);
+  assert.equal([flood.add(60), flood.add(60)], [false, true]);
+  await clock.advance(1000);
+  assert.is(flood.add(100), false);
 });
 
 test.run();

@@ -299,4 +299,55 @@ async function rejects(promise: Promise<unknown>, pattern: RegExp, code = 'KP_EX
   assert.is((error as { code?: string }).code, code);
 }
 
+test('a program that writes without end is not read without end, and what it wrote last is lost to nobody', async () => {
+  let count = 0;
+  const { child, exit } = await shell('yes ""', { onLine: () => void count++ });
+  await eventually('lines', () => count > 0);
+  count = 0;
+  const since = performance.now();
+  await eventually('a second', () => performance.now() - since >= 1000);
+  // In each stretch 20000, and what came in one piece with the last; without a limit it is millions.
+  const stretches = (performance.now() - since) / 100 + 2;
+  assert.ok(count < stretches * (20_000 + 65_536), `${count} in ${stretches}`);
+  await child.end(0);
+  await exit;
+  const { lines, exit: ended } = await shell('seq 1 60000');
+  assert.is(await ended, 'ended with status 0');
+  assert.is(lines.length, 60_000);
+  assert.is(lines.at(-1), '60000');
+});
+
+test('nothing is started any more once it is closed', async () => {
+  const spawner = createSpawner(new AbortController().signal, () => undefined);
+  const options = { onLine() {}, onErrorLine() {}, onExit: () => ended.resolve() };
+  const ended = Promise.withResolvers<void>();
+  const starting = spawner.spawn('sh', ['-c', 'read a'], options);
+  spawner.close();
+  await starting;
+  await ended.promise;
+  const error = await spawner.spawn('true', [], options).catch((thrown) => thrown);
+  assert.is(error.code, 'KP_CLOSED');
+  assert.is(error.message, 'cannot start true: the backend is closed, and its Host with it');
+});
+
+test('who ends the process at once ends the programs that still run', async () => {
+  const main = `
+    import { createSpawner } from ${JSON.stringify(resolve('core/node/spawn.ts'))};
+    import { endProcess } from ${JSON.stringify(resolve('core/node/end-process.ts'))};
+    const spawner = createSpawner(new AbortController().signal, () => undefined);
+    const ignore = { onLine() {}, onErrorLine() {}, onExit() {} };
+    const child = await spawner.spawn('sleep', ['300'], ignore);
+    process.stdout.write(String(child.pid), () => endProcess(7));`;
+  const file = join(folder, 'ends.mjs');
+  writeFileSync(file, main);
+  const child = startProcess(process.execPath, [file], { stdio: ['ignore', 'pipe', 'inherit'] });
+  let pid = '';
+  child.stdout.on('data', (chunk) => {
+    pid += chunk;
+  });
+  assert.is(await new Promise((done) => child.once('close', done)), 7);
+  const isGone = (): boolean => !existsSync(`/proc/${pid}`) || / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  await eventually('its end', isGone, LIMIT_MS);
+});
+
 test.run();

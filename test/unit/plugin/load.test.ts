@@ -246,6 +246,31 @@ for (const [title, name, text] of IMPORTS) {
   });
 }
 
+for (const [title, name, head] of [
+  ['imports', 'a.mjs', "import './named/link.cjs';"],
+  ['requires', 'a.cjs', "require('./named/link');"],
+  ['finds in node_modules', 'a.mjs', "import 'linked';"],
+] as const) {
+  test(`what a plugin ${title} by way of a link that every user may change is refused`, async () => {
+    const ran = 'globalThis.looseCodeRan = true;';
+    const path = write(name, `${head}\n${name === 'a.cjs' ? CJS : ESM}`, {
+      'safe/sibling.js': ran,
+      'named/x': '',
+      'safe/package/index.js': ran,
+      'node_modules/x': '',
+    });
+    const at = (file: string): string => join(dirname(path), file);
+    for (const link of ['named/link.cjs', 'named/link.js']) symlinkSync(at('safe/sibling.js'), at(link));
+    symlinkSync(at('named/package'), at('node_modules/linked'));
+    symlinkSync(at('safe/package'), at('named/package'));
+    chmodSync(at('named'), 0o777);
+    const [code, message] = await fault(path);
+    assert.is(code, 'KP_PLUGIN_WRITABLE', message);
+    assert.match(message, /^(named\/link\.c?js|node_modules\/linked), imported by a\.c?[mj]*s: could be changed/);
+    assert.is(Reflect.get(globalThis, 'looseCodeRan'), undefined);
+  });
+}
+
 test('what a plugin imports long after it was loaded is looked at, too', async () => {
   const path = write('a.mjs', ESM.replace('async () => ({ families: [] })', "() => import('./late.mjs')"), {
     'late.mjs': '',

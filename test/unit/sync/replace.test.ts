@@ -221,4 +221,74 @@ test('under another node name another Node object is ours', async () => {
   assert.equal([change?.node.name, change?.node.zone], ['n2', 'z2']);
 });
 
+test('a backend whose sync hangs is given up after five seconds, and its end counts for nothing', async () => {
+  const hanging = Promise.withResolvers<unknown>();
+  const ends: string[] = [];
+  const { sync, clock, sink, act, events, log } = await settledWorld(fill, {
+    onAbandonedEnd: () => ends.push('ended'),
+  });
+  act.sync = () => hanging.promise;
+  sink.upsertService(service('api'));
+  await clock.advance(1_000);
+  const calls: string[] = [];
+  const { backend, changes } = otherBackend(calls);
+  const replaced = sync.replaceBackend({ backend, backendName: 'other' }, () => void calls.push('takeover'));
+  await clock.advance(4_999);
+  assert.equal(calls, []);
+  await clock.advance(1);
+  await replaced;
+  await clock.advance(0);
+  assert.equal(calls, ['takeover', 'other.sync']);
+  assert.equal(keys(changes[0]), ['api', 'web']);
+  assert.match(log.at('warn')[0]?.message ?? '', /hangs in a call; it is given up/);
+  events.length = 0;
+  hanging.resolve({ operations: 7, bytes: 7 });
+  await clock.advance(400_000);
+  assert.equal([events, ends], [[], ['ended']]);
+  assert.ok(sync.health().healthy);
+});
+
+test('a check that hangs is given up, too, and the sync that waited for it is never made', async () => {
+  const hanging = Promise.withResolvers<unknown>();
+  const { sync, clock, sink, act, told } = await settledWorld(fill, { checks: true });
+  act.check = () => hanging.promise;
+  await clock.advance(5_000);
+  sink.upsertService(service('api'));
+  await clock.advance(1_000);
+  const { backend, changes } = otherBackend();
+  void sync.replaceBackend({ backend, backendName: 'other' });
+  await clock.advance(5_000);
+  assert.equal(keys(changes[0]), ['api', 'web']);
+  hanging.resolve({ intact: false, reason: 'gone' });
+  await clock.advance(60_000);
+  assert.equal(told(), []);
+});
+
+test('a sync beyond its deadline is not waited for at all', async () => {
+  const { sync, clock, sink, act, log } = await settledWorld(fill);
+  act.sync = () => new Promise(() => {});
+  sink.upsertService(service('api'));
+  await clock.advance(302_000);
+  const { backend, changes } = otherBackend();
+  void sync.replaceBackend({ backend, backendName: 'other' });
+  await clock.advance(0);
+  assert.equal(keys(changes[0]), ['api', 'web']);
+  assert.ok(log.at('warn').some(({ message }) => /it is given up/.test(message)));
+});
+
+test('a change of pace that waits for a hanging sync keeps no other backend waiting', async () => {
+  const { sync, clock, sink } = await settledWorld(fill);
+  const { backend: first } = otherBackend();
+  const hung = { ...first, sync: () => new Promise<never>(() => {}) };
+  await sync.replaceBackend({ backend: hung, backendName: 'hung' });
+  sink.upsertService(service('api'));
+  await clock.advance(1_000);
+  void sync.replaceBackend({ backend: hung, backendName: 'hung', minSyncIntervalMs: 5_000 });
+  await clock.advance(10_000);
+  const { backend, changes } = otherBackend();
+  void sync.replaceBackend({ backend, backendName: 'other' });
+  await clock.advance(5_000);
+  assert.equal(keys(changes[0]), ['api', 'web']);
+});
+
 test.run();
