@@ -65,6 +65,8 @@ function testFiles(filters: readonly string[]): readonly string[] {
   return readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.test.ts'))
     .map((file) => join('test', file))
+    // Those of the virtual machine run in it: npm run test:vm.
+    .filter((file) => folder(file) !== 'vm')
     .filter((file) => filters.length === 0 || filters.some((filter) => file.includes(filter)))
     .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
 }
