@@ -127,6 +127,8 @@ const PROGRAM_OPTIONS: readonly string[] = ['command', 'args', 'options'];
  */
 export function createLeftovers(log: Log, signal: AbortSignal): Leftovers {
   let current: ChosenBackend | undefined;
+  /** Another one was in force in this process. */
+  let replaced = false;
   const earlier: ChosenBackend[] = [];
   /** Of those, the ones whose name the backend in force has, and that were told of. */
   const told = new Set<ChosenBackend>();
@@ -167,7 +169,9 @@ export function createLeftovers(log: Log, signal: AbortSignal): Leftovers {
     tookOver(chosen) {
       const before = current;
       current = chosen;
-      if (before) remember(before);
+      if (!before) return;
+      replaced = true;
+      remember(before);
     },
 
     cameBack: remember,
@@ -202,8 +206,12 @@ export function createLeftovers(log: Log, signal: AbortSignal): Leftovers {
         forget(one);
         if (kind === 'clean') removed.push(one.plugin.name);
       }
-      // Whether there was anything, only they know.
-      if (removed.length > 0) log.info('Cleaned up after other backends', { backend: name, of: removed.join(',') });
+      // Whether there was anything, only they know: after a start it is nothing as a rule, after an edit it is something.
+      if (removed.length > 0) {
+        const values = { backend: name, of: removed.join(',') };
+        if (replaced) log.info('Cleaned up after other backends', values);
+        else log.verbose(2, 'Cleaned up after other backends', values);
+      }
       return mayLack;
     },
   };
