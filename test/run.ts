@@ -62,13 +62,15 @@ async function main(filters: readonly string[]): Promise<number> {
 /** Paths from the repository's root, in the order in which they run. */
 function testFiles(filters: readonly string[]): readonly string[] {
   const rank = (file: string) => (FOLDERS.indexOf(folder(file)) + FOLDERS.length + 1) % (FOLDERS.length + 1);
-  return readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' })
-    .filter((file) => file.endsWith('.test.ts'))
-    .map((file) => join('test', file))
-    // Those of the virtual machine run in it: npm run test:vm.
-    .filter((file) => folder(file) !== 'vm')
-    .filter((file) => filters.length === 0 || filters.some((filter) => file.includes(filter)))
-    .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+  return (
+    readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' })
+      .filter((file) => file.endsWith('.test.ts'))
+      .map((file) => join('test', file))
+      // Those of the virtual machine run in it: npm run test:vm.
+      .filter((file) => folder(file) !== 'vm')
+      .filter((file) => filters.length === 0 || filters.some((filter) => file.includes(filter)))
+      .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1))
+  );
 }
 
 function folder(file: string): string {

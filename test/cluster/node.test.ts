@@ -84,7 +84,7 @@ test('load balancers are turned away from a Node that the autoscaler is about to
   await client.patch(node, { spec: { taints: [...(await taints()), taint] } });
   const said = await healthz(daemon, 503);
   assert.equal([said.nodeEligible, said.healthy], [false, true]);
-  assert.equal(Object.keys(said), ['lastUpdated', 'currentTime', 'nodeEligible', 'healthy', 'status']);
+  assert.equal(Object.keys(said), ['lastUpdated', 'currentTime', 'nodeEligible', 'healthy', 'status', 'reason']);
   assert.is((await daemon.health('/livez')).status, 200);
   await client.patch(node, { spec: { taints: (await taints()).filter(({ key }) => key !== taint.key) } });
   assert.is((await healthz(daemon, 200)).nodeEligible, true);
