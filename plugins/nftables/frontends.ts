@@ -5,9 +5,9 @@
  *   a node port             "tcp 30080"
  */
 import type { NftElement, NftValue, ServicePort } from '../../core/backend.ts';
+import { outermost } from '../shared/source-ranges.ts';
 import { AFFINITY, DROP, GUARDED, LOCAL, MAX_ENDPOINTS, POLICY_LOCAL, REJECT, type SetName } from './layout.ts';
 import type { Side } from './ruleset.ts';
-import { outermost } from './source-ranges.ts';
 
 export type FrontendKind = 'clusterIP' | 'loadBalancerVIP' | 'externalIP' | 'nodePort';
 export const RANK: Readonly<Record<FrontendKind, number>> = {

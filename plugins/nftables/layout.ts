@@ -18,7 +18,8 @@
  *
  * Why not a map straight to `goto`: the kernel validates the whole table for every added element that holds a verdict.
  */
-import type { IPFamily, NftFamily, NftField, NftSet, NftType } from '../../core/backend.ts';
+import type { IPFamily, NftField, NftSet, NftType } from '../../core/backend.ts';
+import type { TableLayout } from '../shared/table/layout.ts';
 
 export const TABLE = 'kube-services';
 /** Of upstream kube-proxy in nftables mode. */
@@ -83,13 +84,10 @@ export const SET_NAMES = [
 ] as const;
 export type SetName = (typeof SET_NAMES)[number];
 
-export interface Layout {
-  readonly family: IPFamily;
-  readonly table: NftFamily;
+export interface Layout extends TableLayout<SetName> {
   readonly saddr: NftField;
   readonly daddr: NftField;
   readonly originalDaddr: NftField;
-  readonly sets: Readonly<Record<SetName, NftSet>>;
 }
 
 export function layoutOf(family: IPFamily): Layout {
@@ -135,9 +133,18 @@ export function layoutOf(family: IPFamily): Layout {
   const sets = Object.fromEntries(
     Object.entries(shapes).map(([name, shape]) => [name, { name, ...shape }]),
   ) as unknown as Record<SetName, NftSet>;
+  const common = {
+    family,
+    name: TABLE,
+    comment: TABLE_COMMENT,
+    sets,
+    setNames: SET_NAMES,
+    filledByPackets: ['affinity'],
+    verdictMaps: VERDICT_MAPS,
+  } as const;
   return family === 'IPv4'
-    ? { family, table: 'ip', saddr: 'ip saddr', daddr: 'ip daddr', originalDaddr: 'ct original ip daddr', sets }
-    : { family, table: 'ip6', saddr: 'ip6 saddr', daddr: 'ip6 daddr', originalDaddr: 'ct original ip6 daddr', sets };
+    ? { ...common, table: 'ip', saddr: 'ip saddr', daddr: 'ip daddr', originalDaddr: 'ct original ip daddr' }
+    : { ...common, table: 'ip6', saddr: 'ip6 saddr', daddr: 'ip6 daddr', originalDaddr: 'ct original ip6 daddr' };
 }
 
 /**
@@ -152,5 +159,4 @@ export const DISPATCH: ReadonlyMap<SetName, SetName> = new Map([
   ['local-nodeports', 'local-nodeport-dispatch'],
 ]);
 
-/** The sets that lead to chains: they change with the chains, not with Services. */
 export const VERDICT_MAPS: readonly SetName[] = [...DISPATCH.values(), 'affinity-record', 'nodeport-affinity-record'];

@@ -5,8 +5,11 @@
  *   Change ─▶ records, claims ─▶ frontends touched ─▶ their elements before and after ─▶ deletes, adds
  *                                                  └▶ classes used for the first time ─▶ chains
  */
-import type { Change, IPFamily, NftChain, NftElement, NodeView, ServicePort } from '../../core/backend.ts';
+import type { Change, IPFamily, NftElement, NodeView, ServicePort } from '../../core/backend.ts';
 import { type Claim, createClaims } from '../shared/claims.ts';
+import { createCounts } from '../shared/counts.ts';
+import { outermost } from '../shared/source-ranges.ts';
+import { append, dataText, type Elements, type TableModel } from '../shared/table/layout.ts';
 import { type AffinityNumbers, createAffinityNumbers } from './affinity-numbers.ts';
 import { createChains, type StructureEdits } from './chains.ts';
 import {
@@ -22,7 +25,6 @@ import {
 } from './frontends.ts';
 import { type Layout, layoutOf, type SetName } from './layout.ts';
 import { arrange } from './slots.ts';
-import { outermost } from './source-ranges.ts';
 
 export interface PlanSettings {
   readonly family: IPFamily;
@@ -40,24 +42,18 @@ export interface Seed {
 }
 
 export interface ElementEdits {
-  readonly deletes: ReadonlyMap<SetName, readonly NftElement[]>;
-  readonly adds: ReadonlyMap<SetName, readonly NftElement[]>;
+  readonly deletes: Elements<SetName>;
+  readonly adds: Elements<SetName>;
 }
 
 export interface Plan extends ElementEdits, StructureEdits {}
 
-export interface Planner {
+export interface Planner extends TableModel<SetName> {
   readonly layout: Layout;
   /** What this change alters against the last one, be it full or not. */
   apply(change: Change): Plan;
   /** Takes a full change without saying what it alters: for comparing with what is there. */
   adopt(change: Change, seed: Seed | undefined): void;
-  /** Every element that must exist, in portions of about so many. */
-  elements(portion: number): Generator<ReadonlyMap<SetName, readonly NftElement[]>>;
-  /** Every chain that must exist, those that others lead to first, hooks last. */
-  chains(): { readonly inner: readonly NftChain[]; readonly hooks: readonly NftChain[] };
-  /** Elements of each set. */
-  sizes(): ReadonlyMap<SetName, number>;
   totals(): Readonly<Record<string, number>>;
 }
 
@@ -300,48 +296,6 @@ function localIPs(port: ServicePort | undefined): Set<string> {
   return found;
 }
 
-function append(into: Map<SetName, NftElement[]>, set: SetName, element: NftElement): void {
-  const list = into.get(set);
-  if (list === undefined) into.set(set, [element]);
-  else list.push(element);
-}
-
 function sameData(a: NftElement, b: NftElement): boolean {
   return dataText(a) === dataText(b);
-}
-
-/** Everything of an element but its key. */
-export function dataText({ data, comment }: NftElement): string {
-  const text =
-    data === undefined
-      ? ''
-      : 'verdict' in data
-        ? `${data.verdict} ${'chain' in data ? data.chain : ''}`
-        : data.join(' ');
-  return comment === undefined ? text : `${text} # ${comment}`;
-}
-
-/** How many hold each key; `settle` tells which appeared and which are gone since the last time. */
-interface Counts {
-  add(key: string, by: 1 | -1): void;
-  settle(changed: (key: string, present: boolean) => void): void;
-  keys(): Iterable<string>;
-}
-
-function createCounts(): Counts {
-  const held = new Map<string, number>();
-  let before = new Map<string, boolean>();
-  return {
-    add(key, by) {
-      const count = held.get(key) ?? 0;
-      if (!before.has(key)) before.set(key, count > 0);
-      if (count + by === 0) held.delete(key);
-      else held.set(key, count + by);
-    },
-    settle(changed) {
-      for (const [key, was] of before) if (was !== held.has(key)) changed(key, !was);
-      before = new Map();
-    },
-    keys: () => held.keys(),
-  };
 }

@@ -1,20 +1,11 @@
-/**
- * What this kernel can do, found by trying: every kind of rule and set that the table consists of is committed once, in
- * a table with no hooks that is deleted again. What is refused is tried again alone, to name it.
- */
-import type { Host, IPFamily, NftOperation, NftSet, NftStatement } from '../../core/backend.ts';
+/** Whether this kernel has what the table consists of. */
+import type { Host, IPFamily } from '../../core/backend.ts';
+import { chooseOwnership, type Feature, missingFeatures } from '../shared/table/probe.ts';
 import type { BackendSettings } from './backend.ts';
 import { layoutOf } from './layout.ts';
 import type { NftablesOptions } from './options.ts';
 
 const PROBE_TABLE = 'kube-services-probe';
-
-interface Feature {
-  /** What the kernel's configuration calls it. */
-  readonly option: string;
-  readonly sets?: readonly NftSet[];
-  readonly statements: readonly NftStatement[];
-}
 
 export function features(family: IPFamily): readonly Feature[] {
   const { sets, saddr, daddr, originalDaddr } = layoutOf(family);
@@ -51,18 +42,6 @@ export function features(family: IPFamily): readonly Feature[] {
   ];
 }
 
-function operationsFor(tried: readonly Feature[]): readonly NftOperation[] {
-  return [
-    { do: 'add table', owned: false },
-    ...tried.flatMap(({ sets = [] }) => sets.map((set): NftOperation => ({ do: 'add set', set }))),
-    ...tried.flatMap(({ statements }, index): readonly NftOperation[] => [
-      // A masquerade or DNAT is taken only where a hook could lead to it, which none does.
-      { do: 'add chain', chain: { name: `try-${index}` } },
-      { do: 'add rule', chain: `try-${index}`, rule: { statements } },
-    ]),
-  ];
-}
-
 export async function probe(host: Host, options: NftablesOptions): Promise<BackendSettings> {
   const families: IPFamily[] = [];
   const missing: string[] = [];
@@ -71,7 +50,7 @@ export async function probe(host: Host, options: NftablesOptions): Promise<Backe
       host.log.info('IPv6 is disabled on this host; serving IPv4 only');
       continue;
     }
-    const reasons = await missingFeatures(host, family);
+    const reasons = await missingFeatures(host, family, PROBE_TABLE, features(family));
     if (reasons.length === 0) families.push(family);
     else missing.push(`${family} needs ${reasons.join(', ')}`);
   }
@@ -82,53 +61,5 @@ export async function probe(host: Host, options: NftablesOptions): Promise<Backe
     );
   }
   for (const reason of missing) host.log.warn('One IP family cannot be served', { reason });
-  return { families, owned: await ownership(host, options), comments: options.comments === 'on' };
-}
-
-async function ownership(host: Host, { ownership: wanted }: NftablesOptions): Promise<boolean> {
-  if (wanted === 'off') return false;
-  const can = await host.netlink.nftables().supportsOwnership();
-  if (can) return true;
-  if (wanted === 'on') {
-    const text = 'option ownership=on: this kernel has no tables that outlive their owner (Linux 6.9); use auto or off';
-    throw Object.assign(new Error(text), { code: 'KP_BACKEND_OPTION' });
-  }
-  host.log.info(
-    'This kernel has no tables that outlive their owner (Linux 6.9); changes by others are looked for instead',
-  );
-  return false;
-}
-
-/** What the kernel lacks, by option and reason; empty if nothing. Throws what has nothing to do with features. */
-async function missingFeatures(host: Host, family: IPFamily): Promise<readonly string[]> {
-  const all = features(family);
-  if ((await tryOut(host, family, all)) === undefined) return [];
-  const reasons: string[] = [];
-  for (const feature of all) {
-    const refusal = await tryOut(host, family, [feature]);
-    if (refusal !== undefined) reasons.push(`${feature.option} (${refusal})`);
-  }
-  return reasons;
-}
-
-/** Undefined if the kernel takes it. */
-async function tryOut(host: Host, family: IPFamily, tried: readonly Feature[]): Promise<string | undefined> {
-  const transaction = { family: layoutOf(family).table, table: PROBE_TABLE };
-  try {
-    await host.netlink.nftables().commit({ ...transaction, operations: operationsFor(tried) });
-  } catch (error) {
-    if (hasCode(error, 'KP_NETLINK_LIBRARY')) throw error;
-    if (isPermission(error)) throw Object.assign(error, { code: 'KP_BACKEND_FAILED' });
-    return error instanceof Error ? error.message : String(error);
-  }
-  await host.netlink.nftables().commit({ ...transaction, operations: [{ do: 'delete table' }] });
-  return undefined;
-}
-
-function isPermission(error: unknown): error is Error {
-  return error instanceof Error && 'errno' in error && error.errno === 'EPERM';
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code;
+  return { families, owned: await chooseOwnership(host, options.ownership), comments: options.comments === 'on' };
 }

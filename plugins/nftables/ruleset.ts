@@ -19,6 +19,7 @@ import type {
   NodeView,
 } from '../../core/backend.ts';
 import { answersOnLoopback } from '../shared/kernel-parameters.ts';
+import { dropInvalid, fromPod, noted, podOnItsWay, rule } from '../shared/table/rules.ts';
 import {
   AFFINITY,
   AFFINITY_ID_MASK,
@@ -39,14 +40,6 @@ export const SIDES: readonly Side[] = ['services', 'nodeports'];
 
 const REJECT_CHAIN = 'refuse';
 const DROP_CHAIN = 'discard';
-
-function rule(...statements: readonly NftStatement[]): NftRule {
-  return { statements };
-}
-
-function noted(comment: string, ...statements: readonly NftStatement[]): NftRule {
-  return { statements, comment };
-}
 
 /** What belongs to a side: its maps, and the key that a connection has in them. */
 interface SideNames {
@@ -91,32 +84,6 @@ function dispatch(map: SetName, key: readonly NftExpression[]): NftRule {
   return rule({ priority: { map, key } }, { vmap: { map: chains, key: ['meta priority'] } });
 }
 
-/** Goes on if the connection comes from a pod of this node; undefined when that cannot be told. */
-function fromPod({ saddr }: Layout, { localDetector }: NodeView): NftStatement | undefined {
-  switch (localDetector.kind) {
-    case 'none':
-      return undefined;
-    case 'cidr':
-      return { match: saddr, within: localDetector.cidr };
-    case 'interface':
-      return { match: 'meta iifname', is: localDetector.name };
-    case 'interfacePrefix':
-      return { match: 'meta iifname', is: `${localDetector.prefix}*` };
-  }
-}
-
-/**
- * The same for packets that leave. The kernel does not tell the input interface of one that br_netfilter hands over,
- * between two ports of a bridge; what this host sends has none either, but an address of its own.
- */
-function podOnItsWay(layout: Layout, node: NodeView, then: readonly NftStatement[]): readonly NftRule[] {
-  const pod = fromPod(layout, node);
-  if (pod === undefined) return [];
-  if (node.localDetector.kind === 'cidr') return [rule(pod, ...then)];
-  const bridged: NftStatement = { match: 'meta iifname', is: '' };
-  return [rule(pod, ...then), noted('bridged', bridged, { fib: 'saddr', not: true }, ...then)];
-}
-
 /** Goes on if the address is one that node ports answer on. */
 function toNodePortAddress(layout: Layout, { nodePortAddresses: accepted }: NodeView): readonly NftStatement[] {
   if (accepted.match === 'list') return [{ in: 'nodeport-ips', key: [layout.daddr] }];
@@ -141,17 +108,6 @@ export function hookChains(layout: Layout, node: NodeView): readonly NftChain[] 
     rules,
   });
   const translated: NftStatement = { ctStatus: 'dnat' };
-  // An INVALID packet would leave with its untranslated address and make the peer reset the connection.
-  const forward: readonly NftRule[] = node.tcpBeLiberal
-    ? []
-    : [
-        noted(
-          'would leave with its untranslated address',
-          { ctState: ['invalid'] },
-          { counter: true },
-          { verdict: 'drop' },
-        ),
-      ];
   // With node ports on 127.0.0.1 the kernel must route loopback addresses; others must not come in by that.
   const input: readonly NftRule[] = answersOnLoopback(layout.family, node)
     ? [
@@ -167,7 +123,7 @@ export function hookChains(layout: Layout, node: NodeView): readonly NftChain[] 
     : [];
   return [
     { name: 'filter-input', hook: { type: 'filter', hook: 'input', priority: 0 }, rules: input },
-    { name: 'filter-forward', hook: { type: 'filter', hook: 'forward', priority: 0 }, rules: forward },
+    { name: 'filter-forward', hook: { type: 'filter', hook: 'forward', priority: 0 }, rules: dropInvalid(node) },
     nat('postrouting', 100, [rule(translated, { verdict: 'jump', chain: 'translated' })]),
     nat('input', 100, [rule(translated, { verdict: 'jump', chain: 'affinity-recording' })]),
     nat('prerouting', -100, [rule({ verdict: 'goto', chain: 'services' })]),

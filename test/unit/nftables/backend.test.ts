@@ -5,7 +5,7 @@ import type { NftOperation } from '../../../core/backend.ts';
 import { createFakeNftables, createFakeState, type FakeNftables } from '../../../core/netlink/nftables/fake.ts';
 import { cleanup } from '../../../plugins/nftables/backend.ts';
 import { TABLE, TABLE_COMMENT, UPSTREAM_TABLE } from '../../../plugins/nftables/layout.ts';
-import { MOST_LISTED } from '../../../plugins/nftables/mirror.ts';
+import { MOST_LISTED } from '../../../plugins/shared/table/mirror.ts';
 import { view } from '../model/samples.ts';
 import { endpoints, full, many, NODE, NODE6, partial, remote, servicePort } from './samples.ts';
 import { fakeHost, type Stage, stage } from './stage.ts';

@@ -4,8 +4,9 @@ import * as assert from 'uvu/assert';
 import type { Nftables } from '../../../core/backend.ts';
 import { createFakeNftables } from '../../../core/netlink/nftables/fake.ts';
 import { layoutOf, type SetName } from '../../../plugins/nftables/layout.ts';
-import { elementOfKey, keyText, readMirror, seedOf } from '../../../plugins/nftables/mirror.ts';
-import { dataText } from '../../../plugins/nftables/plan.ts';
+import { seedOf } from '../../../plugins/nftables/seed.ts';
+import { dataText, elementOfKey, keyText } from '../../../plugins/shared/table/layout.ts';
+import { readMirror } from '../../../plugins/shared/table/mirror.ts';
 
 const test = suite('nftables mirror');
 const { sets } = layoutOf('IPv6');
@@ -34,7 +35,7 @@ test('data of any kind compares as text, the comment too', () => {
 
 test('a listing that repeats elements, since the kernel was rearranging the set, is taken again', async () => {
   const kernel = createFakeNftables();
-  const layout = layoutOf('IPv4');
+  const layout = { ...layoutOf('IPv4'), name: 'x' };
   const all = ['10.96.0.1', '10.96.0.2'].map((ip) => ({ key: [ip] }));
   await kernel.commit({
     family: 'ip',
@@ -54,7 +55,7 @@ test('a listing that repeats elements, since the kernel was rearranging the set,
       each(all[0]!);
     },
   };
-  const found = await readMirror(moody, layout, 'x', new Map());
+  const found = await readMirror(moody, layout, new Map());
   assert.equal([...(found.get('cluster-ips') ?? []).keys()], ['10.96.0.1', '10.96.0.2']);
   assert.is(faults, -1);
 });

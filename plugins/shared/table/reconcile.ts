@@ -7,10 +7,9 @@
  *
  * Three commits and not one, because a packet under way may see a map of this moment and a chain of the last.
  */
-import type { Nftables, NftChain, NftElement, NftOperation, NftTableContent } from '../../core/backend.ts';
-import { type Layout, SET_NAMES, type SetName, TABLE_COMMENT, VERDICT_MAPS } from './layout.ts';
-import { elementOfKey, keyText, type Mirror } from './mirror.ts';
-import { dataText, type Plan, type Planner } from './plan.ts';
+import type { Nftables, NftChain, NftElement, NftOperation, NftTableContent } from '../../../core/backend.ts';
+import { append, dataText, type Elements, elementOfKey, keyText, type TableLayout, type TableModel } from './layout.ts';
+import type { Mirror } from './mirror.ts';
 
 export interface Steps {
   readonly before: readonly NftOperation[];
@@ -19,16 +18,16 @@ export interface Steps {
 }
 
 /** Can this table be brought up to date piece by piece? If not: why. */
-export function whyReplace(
+export function whyReplace<S extends string>(
   content: NftTableContent,
-  layout: Layout,
+  layout: TableLayout<S>,
   nftables: Nftables,
   owned: boolean,
 ): string | undefined {
   if (content.owned !== owned) return owned ? 'it has no owner' : 'it is owned, and ownership is off';
-  if (content.comment !== TABLE_COMMENT) return 'it has another layout';
+  if (content.comment !== layout.comment) return 'it has another layout';
   const sets = new Map(content.sets.map(({ name, fingerprint }) => [name, fingerprint]));
-  for (const name of SET_NAMES) {
+  for (const name of layout.setNames) {
     const found = sets.get(name);
     if (found === undefined) return `its set ${name} is missing`;
     if (found !== nftables.setFingerprint(layout.table, layout.sets[name])) return `its set ${name} is another`;
@@ -37,18 +36,18 @@ export function whyReplace(
 }
 
 /** What differs. Elements are compared in portions, with a pause for others between. `unread`: sets not in the mirror. */
-export async function repairSteps(
+export async function repairSteps<S extends string>(
   content: NftTableContent,
-  mirror: Mirror,
-  planner: Planner,
+  mirror: Mirror<S>,
+  model: TableModel<S>,
   nftables: Nftables,
   unread: 'refill' | 'trust',
 ): Promise<Steps> {
-  const { layout } = planner;
+  const { layout } = model;
   const before: NftOperation[] = [];
   const change: NftOperation[] = [];
   const after: NftOperation[] = [];
-  const { inner, hooks } = planner.chains();
+  const { inner, hooks } = model.chains();
   const existing = new Map(content.chains.map((chain) => [chain.name, chain]));
   const differs = (chain: NftChain): boolean => {
     const rules = existing.get(chain.name)?.rules ?? [];
@@ -75,14 +74,15 @@ export async function repairSteps(
     }
   }
 
-  for (const set of unread === 'refill' ? SET_NAMES : []) {
-    if (set !== 'affinity' && !mirror.has(set)) change.push({ do: 'flush set', set: layout.sets[set] });
+  for (const set of unread === 'refill' ? layout.setNames : []) {
+    if (!layout.filledByPackets.includes(set) && !mirror.has(set))
+      change.push({ do: 'flush set', set: layout.sets[set] });
   }
   const left = new Map([...mirror].map(([set, elements]) => [set, new Set(elements.keys())]));
-  const deletes = new Map<SetName, NftElement[]>();
-  const adds = new Map<SetName, NftElement[]>();
-  const verdicts = new Map<SetName, NftElement[]>();
-  for (const portion of planner.elements(20_000)) {
+  const deletes = new Map<S, NftElement[]>();
+  const adds = new Map<S, NftElement[]>();
+  const verdicts = new Map<S, NftElement[]>();
+  for (const portion of model.elements(20_000)) {
     for (const [set, elements] of portion) {
       const present = mirror.get(set);
       const unmatched = left.get(set);
@@ -95,9 +95,9 @@ export async function repairSteps(
         unmatched.delete(key);
         const found = present.get(key);
         if (found === dataText(element)) continue;
-        if (found !== undefined) push(deletes, set, elementOfKey(layout.sets[set], key));
+        if (found !== undefined) append(deletes, set, elementOfKey(layout.sets[set], key));
         // A verdict that leads elsewhere now is changed at once with the rest.
-        push(VERDICT_MAPS.includes(set) && found === undefined ? verdicts : adds, set, element);
+        append(layout.verdictMaps.includes(set) && found === undefined ? verdicts : adds, set, element);
       }
     }
     await new Promise((resolve) => setImmediate(resolve));
@@ -106,8 +106,8 @@ export async function repairSteps(
   for (const [set, keys] of left) {
     if (keys.size === 0) continue;
     const elements = [...keys].map((key) => elementOfKey(layout.sets[set], key));
-    if (VERDICT_MAPS.includes(set)) oldVerdicts.push({ do: 'delete elements', set: layout.sets[set], elements });
-    else for (const element of elements) push(deletes, set, element);
+    if (layout.verdictMaps.includes(set)) oldVerdicts.push({ do: 'delete elements', set: layout.sets[set], elements });
+    else for (const element of elements) append(deletes, set, element);
   }
   before.push(...elementOperations('add elements', verdicts, layout));
   change.push(
@@ -122,78 +122,42 @@ export async function repairSteps(
   for (const { name } of foreign) after.push({ do: 'flush chain', chain: name });
   for (const { name } of foreign) after.push({ do: 'delete chain', chain: name });
   for (const { name } of content.sets) {
-    if (!(SET_NAMES as readonly string[]).includes(name)) after.push({ do: 'delete set', set: { name, key: [] } });
+    if (!(layout.setNames as readonly string[]).includes(name))
+      after.push({ do: 'delete set', set: { name, key: [] } });
   }
   return { before, change, after };
 }
 
-/** The steps of a change that is known to be the difference to what is there. */
-export function planSteps(plan: Plan, layout: Layout): Steps {
-  const verdictOperation = (what: 'add elements' | 'delete elements') => (lead: Plan['newVerdicts'][number]) =>
-    ({ do: what, set: layout.sets[lead.set], elements: [lead.element] }) as const;
-  return {
-    before: [...plan.newChains.flatMap(addChain), ...plan.newVerdicts.map(verdictOperation('add elements'))],
-    change: [
-      ...plan.changedChains.flatMap(rewriteChain),
-      ...elementOperations('delete elements', without(plan.deletes, 'hairpin'), layout),
-      ...elementOperations('add elements', plan.adds, layout),
-    ],
-    after: [
-      // A packet that was sent back to its sender a moment ago has yet to be masqueraded.
-      ...elementOperations('delete elements', only(plan.deletes, 'hairpin'), layout),
-      ...plan.oldVerdicts.map(verdictOperation('delete elements')),
-      ...plan.oldChains.map((chain): NftOperation => ({ do: 'flush chain', chain })),
-      ...plan.oldChains.map((chain): NftOperation => ({ do: 'delete chain', chain })),
-    ],
-  };
-}
-
-type Elements = ReadonlyMap<SetName, readonly NftElement[]>;
-
-function without(elements: Elements, name: SetName): Elements {
-  return new Map([...elements].filter(([set]) => set !== name));
-}
-
-function only(elements: Elements, name: SetName): Elements {
-  return new Map([...elements].filter(([set]) => set === name));
-}
-
 /** A table with sets and chains but without elements and hooks. */
-export function frame(planner: Planner, owned: boolean): readonly NftOperation[] {
-  const { layout } = planner;
+export function frame<S extends string>(model: TableModel<S>, owned: boolean): readonly NftOperation[] {
+  const { layout } = model;
   return [
-    { do: 'add table', owned, comment: TABLE_COMMENT },
-    ...SET_NAMES.map((name): NftOperation => ({ do: 'add set', set: layout.sets[name] })),
-    ...planner.chains().inner.flatMap(addChain),
+    { do: 'add table', owned, comment: layout.comment },
+    ...layout.setNames.map((name): NftOperation => ({ do: 'add set', set: layout.sets[name] })),
+    ...model.chains().inner.flatMap(addChain),
   ];
 }
 
-export function addHooks(planner: Planner): readonly NftOperation[] {
-  return planner.chains().hooks.flatMap(addChain);
+export function addHooks<S extends string>(model: TableModel<S>): readonly NftOperation[] {
+  return model.chains().hooks.flatMap(addChain);
 }
 
-export function elementOperations(
+export function elementOperations<S extends string>(
   what: 'add elements' | 'delete elements',
-  elements: Elements,
-  layout: Layout,
+  elements: Elements<S>,
+  layout: TableLayout<S>,
 ): NftOperation[] {
   return [...elements].map(([set, list]) => ({ do: what, set: layout.sets[set], elements: list }));
 }
 
-function addChain(chain: NftChain): readonly NftOperation[] {
+export function addChain(chain: NftChain): readonly NftOperation[] {
   return [{ do: 'add chain', chain }, ...rulesOf(chain)];
 }
 
-function rewriteChain(chain: NftChain): readonly NftOperation[] {
+export function rewriteChain(chain: NftChain): readonly NftOperation[] {
   return [{ do: 'flush chain', chain: chain.name }, ...rulesOf(chain)];
 }
 
 function rulesOf(chain: NftChain): readonly NftOperation[] {
   return chain.rules.map((rule) => ({ do: 'add rule', chain: chain.name, rule }));
-}
-
-function push(into: Map<SetName, NftElement[]>, set: SetName, element: NftElement): void {
-  const list = into.get(set);
-  if (list === undefined) into.set(set, [element]);
-  else list.push(element);
 }

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { cidrContains, parseCIDR, parseIP } from '../../../core/model/ip.ts';
-import { outermost } from '../../../plugins/nftables/source-ranges.ts';
+import { outermost } from '../../../plugins/shared/source-ranges.ts';
 import { seeded } from '../model/random.ts';
 
 const test = suite('nftables source ranges');

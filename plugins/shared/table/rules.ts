@@ -1,0 +1,47 @@
+/** Rules that several tables have. */
+import type { NftField, NftRule, NftStatement, NodeView } from '../../../core/backend.ts';
+
+export function rule(...statements: readonly NftStatement[]): NftRule {
+  return { statements };
+}
+
+export function noted(comment: string, ...statements: readonly NftStatement[]): NftRule {
+  return { statements, comment };
+}
+
+interface Source {
+  readonly saddr: NftField;
+}
+
+/** Goes on if the connection comes from a pod of this node; undefined when that cannot be told. */
+export function fromPod({ saddr }: Source, { localDetector }: NodeView): NftStatement | undefined {
+  switch (localDetector.kind) {
+    case 'none':
+      return undefined;
+    case 'cidr':
+      return { match: saddr, within: localDetector.cidr };
+    case 'interface':
+      return { match: 'meta iifname', is: localDetector.name };
+    case 'interfacePrefix':
+      return { match: 'meta iifname', is: `${localDetector.prefix}*` };
+  }
+}
+
+/**
+ * The same for packets that leave. The kernel does not tell the input interface of one that br_netfilter hands over,
+ * between two ports of a bridge; what this host sends has none either, but an address of its own.
+ */
+export function podOnItsWay(source: Source, node: NodeView, then: readonly NftStatement[]): readonly NftRule[] {
+  const pod = fromPod(source, node);
+  if (pod === undefined) return [];
+  if (node.localDetector.kind === 'cidr') return [rule(pod, ...then)];
+  const bridged: NftStatement = { match: 'meta iifname', is: '' };
+  return [rule(pod, ...then), noted('bridged', bridged, { fib: 'saddr', not: true }, ...then)];
+}
+
+/** An INVALID packet would leave with its untranslated address and make the peer reset the connection. */
+export function dropInvalid({ tcpBeLiberal }: NodeView): readonly NftRule[] {
+  if (tcpBeLiberal) return [];
+  const why = 'would leave with its untranslated address';
+  return [noted(why, { ctState: ['invalid'] }, { counter: true }, { verdict: 'drop' })];
+}
