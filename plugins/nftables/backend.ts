@@ -12,7 +12,6 @@ import type {
   Host,
   Initializing,
   IPFamily,
-  NftOperation,
   SelfChecking,
   ServicePort,
   SyncReport,
@@ -20,6 +19,7 @@ import type {
 } from '../../core/backend.ts';
 import { setKernelParameters } from '../shared/kernel-parameters.ts';
 import { createKeepers, type Sent, type TableKeeper } from '../shared/table/keeper.ts';
+import { removeTable } from '../shared/table/remove.ts';
 import { type SetName, TABLE, UPSTREAM_TABLE } from './layout.ts';
 import { createPlanner, type Planner } from './plan.ts';
 import { planSteps } from './plan-steps.ts';
@@ -113,19 +113,11 @@ async function deleteUpstream(host: Host, family: 'ip' | 'ip6'): Promise<void> {
 
 /** Deletes our tables and those of an upstream kube-proxy in nftables mode. */
 export async function cleanup(host: Host): Promise<void> {
-  const nftables = host.netlink.nftables();
   const faults: string[] = [];
   for (const family of ['ip', 'ip6'] as const) {
     try {
       await deleteUpstream(host, family);
-      const ours = (await nftables.tables(family)).find(({ name }) => name === TABLE);
-      if (ours === undefined) continue;
-      // Only its owner can delete a table, and one that nobody owns now can be taken over.
-      const claim: readonly NftOperation[] = ours.owned ? [{ do: 'add table', owned: true }] : [];
-      const transaction = { family, table: TABLE, operations: claim };
-      if (claim.length > 0) await nftables.commit(transaction);
-      await nftables.commit({ ...transaction, operations: [{ do: 'delete table' }] });
-      host.log.info('Removed a table', { table: `${family} ${TABLE}` });
+      await removeTable(host, family, TABLE);
     } catch (error) {
       faults.push(error instanceof Error ? error.message : String(error));
     }

@@ -1,21 +1,9 @@
-/**
- * The elements that one service port stands for, purely. A frontend is one place where connections arrive:
- *
- *   an address and a port   "10.96.0.10 tcp 80"     owned by the strongest claim (plugins/shared/claims.ts)
- *   a node port             "tcp 30080"
- */
+/** The elements that one service port stands for, purely. */
 import type { NftElement, NftValue, ServicePort } from '../../core/backend.ts';
+import { displayName, type Frontend, type FrontendKind, protocolOf } from '../shared/frontends.ts';
 import { outermost } from '../shared/source-ranges.ts';
 import { AFFINITY, DROP, GUARDED, LOCAL, MAX_ENDPOINTS, POLICY_LOCAL, REJECT, type SetName } from './layout.ts';
 import type { Side } from './ruleset.ts';
-
-export type FrontendKind = 'clusterIP' | 'loadBalancerVIP' | 'externalIP' | 'nodePort';
-export const RANK: Readonly<Record<FrontendKind, number>> = {
-  clusterIP: 0,
-  loadBalancerVIP: 1,
-  externalIP: 2,
-  nodePort: 3,
-};
 
 /** An endpoint as an index holds it. */
 export interface Slot {
@@ -42,38 +30,7 @@ export interface ServiceRecord {
   readonly affinity: Affinity | undefined;
 }
 
-export interface Frontend {
-  readonly kind: FrontendKind;
-  /** "" for node ports. */
-  readonly ip: string;
-  readonly port: number;
-}
-
 export type Emit = (set: SetName, element: NftElement) => void;
-
-export function frontendsOf(port: ServicePort): Map<string, Frontend> {
-  const found = new Map<string, Frontend>();
-  const proto = protocolOf(port);
-  const add = (kind: FrontendKind, ip: string): void => {
-    const key = `${ip} ${proto} ${port.port}`;
-    // An address that is two of these is the stronger, which comes first.
-    if (!found.has(key)) found.set(key, { kind, ip, port: port.port });
-  };
-  add('clusterIP', port.clusterIP);
-  for (const ip of port.loadBalancerVIPs) add('loadBalancerVIP', ip);
-  for (const ip of port.externalIPs) add('externalIP', ip);
-  if (port.nodePort !== 0) found.set(`${proto} ${port.nodePort}`, { kind: 'nodePort', ip: '', port: port.nodePort });
-  return found;
-}
-
-export function protocolOf(port: ServicePort): 'tcp' | 'udp' | 'sctp' {
-  return port.protocol.toLowerCase() as 'tcp' | 'udp' | 'sctp';
-}
-
-/** "default/web:http": what an element's comment says. */
-export function displayName({ key }: ServicePort): string {
-  return key.slice(0, key.lastIndexOf('/'));
-}
 
 export function sideOf(kind: FrontendKind): Side {
   return kind === 'nodePort' ? 'nodeports' : 'services';
@@ -142,7 +99,7 @@ export function frontendElements(
     emit(sets.localClasses, { key, data: [localClass] });
     emit(sets.masqueradeIfNode, { key });
   }
-  const comment = comments ? { comment: short(displayName(port)) } : {};
+  const comment = comments ? { comment: displayName(port) } : {};
   if (kind === 'loadBalancerVIP' && port.sourceRanges.length > 0) {
     emit('services', { key, data: [GUARDED], ...comment });
     emit('guarded-services', { key, data: [klass] });
@@ -175,9 +132,4 @@ export function affinityElements({ port, affinity, cluster, local }: ServiceReco
 
 function count(list: readonly Slot[]): number {
   return Math.min(list.length, MAX_ENDPOINTS);
-}
-
-/** A comment has room for 120 bytes; names are ASCII. */
-function short(name: string): string {
-  return name.length <= 120 ? name : `${name.slice(0, 117)}...`;
 }

@@ -8,6 +8,7 @@
 import type { Change, IPFamily, NftElement, NodeView, ServicePort } from '../../core/backend.ts';
 import { type Claim, createClaims } from '../shared/claims.ts';
 import { createCounts } from '../shared/counts.ts';
+import { type Frontend, frontendsOf, localIPs, RANK } from '../shared/frontends.ts';
 import { outermost } from '../shared/source-ranges.ts';
 import { append, dataText, type Elements, type TableModel } from '../shared/table/layout.ts';
 import { type AffinityNumbers, createAffinityNumbers } from './affinity-numbers.ts';
@@ -16,10 +17,7 @@ import {
   type Affinity,
   affinityElements,
   type Emit,
-  type Frontend,
   frontendElements,
-  frontendsOf,
-  RANK,
   type ServiceRecord,
   type Slot,
 } from './frontends.ts';
@@ -285,15 +283,6 @@ function nodePortRanges({ nodePortAddresses: accepted, addresses }: NodeView): r
   if (accepted.match === 'list') return accepted.addresses.map(host);
   const others = addresses.filter((ip) => !ip.startsWith('127.') && ip !== '::1').map(host);
   return accepted.loopback ? ['127.0.0.0/8', ...others] : others;
-}
-
-/** Of endpoints that may run on this node: without a node name in its slice, nobody knows. */
-function localIPs(port: ServicePort | undefined): Set<string> {
-  const found = new Set<string>();
-  if (port === undefined) return found;
-  for (const { ip, isLocal, nodeName } of port.cluster) if (isLocal || nodeName === '') found.add(ip);
-  for (const { ip } of port.local) found.add(ip);
-  return found;
 }
 
 function sameData(a: NftElement, b: NftElement): boolean {

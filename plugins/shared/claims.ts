@@ -14,6 +14,8 @@ export interface Claims<T extends Claim> {
   release(key: string, owner: string): void;
   /** Who has the key. */
   winner(key: string): T | undefined;
+  /** The owner's claim, whether or not it wins. */
+  held(key: string, owner: string): T | undefined;
 }
 
 /** `onWinner` is told after each call who has the key now. */
@@ -40,6 +42,7 @@ export function createClaims<T extends Claim>(onWinner: (key: string, winner: T 
       );
     },
     winner: (key) => strongest(listOf(key)),
+    held: (key, owner) => listOf(key).find((claim) => claim.owner === owner),
   };
 }
 

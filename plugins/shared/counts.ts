@@ -1,8 +1,12 @@
-/** How many hold each key; `settle` tells which appeared and which are gone since the last time. */
+/** How many hold each key, and what has moved since somebody looked. */
 export interface Counts {
   add(key: string, by: 1 | -1): void;
-  settle(changed: (key: string, present: boolean) => void): void;
+  has(key: string): boolean;
   keys(): Iterable<string>;
+  /** Tells which keys appeared and which are gone since the last call of this or of `takeTouched`. */
+  settle(changed: (key: string, present: boolean) => void): void;
+  /** Every key that was counted since then, whether or not it makes a difference. */
+  takeTouched(): readonly string[];
 }
 
 export function createCounts(): Counts {
@@ -15,10 +19,16 @@ export function createCounts(): Counts {
       if (count + by === 0) held.delete(key);
       else held.set(key, count + by);
     },
+    has: (key) => held.has(key),
+    keys: () => held.keys(),
     settle(changed) {
       for (const [key, was] of before) if (was !== held.has(key)) changed(key, !was);
       before = new Map();
     },
-    keys: () => held.keys(),
+    takeTouched() {
+      const touched = [...before.keys()];
+      before = new Map();
+      return touched;
+    },
   };
 }

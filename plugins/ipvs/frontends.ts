@@ -1,0 +1,125 @@
+/** What one frontend of a service port stands for, purely: elements of the table, and virtual servers. */
+import type {
+  Endpoint,
+  IPFamily,
+  NftElement,
+  NftValue,
+  RealServer,
+  ServicePort,
+  VirtualServer,
+  VirtualServerKey,
+} from '../../core/backend.ts';
+import { displayName, type Frontend, type FrontendKind, protocolOf } from '../shared/frontends.ts';
+import { outermost } from '../shared/source-ranges.ts';
+import type { Balance } from './balance.ts';
+import {
+  DISCARD,
+  DISCARD_INSIDE,
+  DISCARD_OUTSIDE,
+  FROM_CLUSTER_IP,
+  FROM_EXTERNAL,
+  FROM_EXTERNAL_LOCAL,
+  GUARDED,
+  PASS,
+  REFUSE,
+  type SetName,
+} from './layout.ts';
+
+/** A service port as it is programmed. */
+export interface ServiceRecord {
+  readonly port: ServicePort;
+  readonly balance: Balance;
+  /**
+   * Of the virtual server for pods of this node and the node itself, who use every endpoint whatever the external
+   * policy says. Undefined where the policy makes no difference.
+   */
+  readonly mark: number | undefined;
+}
+
+/** A virtual server as it is to be. */
+export interface ServerSpec {
+  readonly server: VirtualServer;
+  readonly reals: readonly RealServer[];
+  /** Connections of a real server that goes may be waited for: it is no UDP. */
+  readonly isGraceful: boolean;
+  /** UDP: names of endpoints that get no new flows, but keep those they have (see ServicePort.keepsFlowsUDP). */
+  readonly keeps: ReadonlySet<string>;
+}
+
+export type Emit = (set: SetName, element: NftElement) => void;
+
+const NOBODY: ReadonlySet<string> = new Set();
+
+/** Does anything of this service port depend on whether a connection comes from inside? */
+export function needsMark({ externalPolicy, nodePort, loadBalancerVIPs, externalIPs, cluster }: ServicePort): boolean {
+  const isExternal = nodePort !== 0 || loadBalancerVIPs.length > 0 || externalIPs.length > 0;
+  return externalPolicy === 'Local' && isExternal && cluster.length > 0;
+}
+
+export function classOf(kind: FrontendKind, port: ServicePort): number {
+  const { cluster, local } = port;
+  const empty = port.hasEndpoints ? DISCARD : REFUSE;
+  if (kind === 'clusterIP') return FROM_CLUSTER_IP | (listOf(kind, port).length === 0 ? empty : PASS);
+  if (port.externalPolicy === 'Cluster') return FROM_EXTERNAL | (cluster.length === 0 ? empty : PASS);
+  if (cluster.length === 0 && local.length === 0) return FROM_EXTERNAL_LOCAL | empty;
+  if (local.length === 0) return FROM_EXTERNAL_LOCAL | DISCARD_OUTSIDE;
+  return FROM_EXTERNAL_LOCAL | (cluster.length === 0 ? DISCARD_INSIDE : PASS);
+}
+
+/** Every element of a frontend. */
+export function frontendElements(
+  { kind, ip, port: portNumber }: Frontend,
+  { port, mark }: ServiceRecord,
+  comments: boolean,
+  emit: Emit,
+): void {
+  const isNodePort = kind === 'nodePort';
+  const key: readonly NftValue[] = isNodePort ? [protocolOf(port), portNumber] : [ip, protocolOf(port), portNumber];
+  const isGuarded = kind === 'loadBalancerVIP' && port.sourceRanges.length > 0;
+  const comment = comments ? { comment: displayName(port) } : {};
+  const data = [classOf(kind, port) | (isGuarded ? GUARDED : 0)];
+  emit(isNodePort ? 'nodeports' : 'services', { key, data, ...comment });
+  if (isGuarded) {
+    for (const { first, last } of outermost(port.sourceRanges)) {
+      emit('source-ranges', { key: [...key, first], keyEnd: [...key, last] });
+    }
+  }
+  if (mark !== undefined && kind !== 'clusterIP') emit(isNodePort ? 'nodeport-marks' : 'marks', { key, data: [mark] });
+}
+
+/** `ip`: also an address of the node, for a node port. */
+export function frontendServer({ kind, ip, port: portNumber }: Frontend, record: ServiceRecord): ServerSpec {
+  const { protocol } = record.port;
+  return specOf({ protocol, ip, port: portNumber }, record, listOf(kind, record.port));
+}
+
+/** The virtual server of a service port's mark. */
+export function markServer(family: IPFamily, record: ServiceRecord): ServerSpec | undefined {
+  const { mark } = record;
+  return mark === undefined ? undefined : specOf({ mark, family }, record, record.port.cluster);
+}
+
+function specOf(key: VirtualServerKey, { port, balance }: ServiceRecord, list: readonly Endpoint[]): ServerSpec {
+  const { name: scheduler, hashPort, hashFallback } = balance.scheduler;
+  const keeps = port.keepsFlowsUDP ?? [];
+  return {
+    server: { ...key, scheduler, persistenceSeconds: port.affinitySeconds, hashPort, hashFallback },
+    reals: list.map((endpoint) => ({ ip: endpoint.ip, port: endpoint.port, weight: balance.weight(endpoint) })),
+    isGraceful: port.protocol !== 'UDP',
+    keeps: keeps.length === 0 ? NOBODY : new Set(keeps.map(realName)),
+  };
+}
+
+function listOf(kind: FrontendKind, port: ServicePort): readonly Endpoint[] {
+  const policy = kind === 'clusterIP' ? port.internalPolicy : port.externalPolicy;
+  return policy === 'Local' ? port.local : port.cluster;
+}
+
+export function realName({ ip, port }: { readonly ip: string; readonly port: number }): string {
+  return `${ip} ${port}`;
+}
+
+/** "10.96.0.10 tcp 80", or "mark 5" (of one family). */
+export function serverName(key: VirtualServerKey): string {
+  return 'mark' in key ? `mark ${key.mark}` : `${key.ip} ${key.protocol.toLowerCase()} ${key.port}`;
+}

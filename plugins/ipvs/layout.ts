@@ -1,0 +1,109 @@
+/**
+ * The table beside IPVS: its sets, and what the numbers in them mean. IPVS balances and translates; the table refuses,
+ * drops, marks and masquerades, and it is the record of which virtual servers are ours.
+ *
+ *   services           address . protocol . port  → class       every frontend with an address of its own
+ *   nodeports          protocol . port            → class       on the addresses in nodeport-ips
+ *   source-ranges      address . protocol . port . source range
+ *   marks              address . protocol . port  → mark        external frontends with policy Local: pods of this node
+ *   nodeport-marks     protocol . port            → mark        and the node itself use the virtual server of the mark
+ *   mark-numbers       the marks in use
+ *   addresses          those that we put on kube-ipvs0
+ *   hairpin            endpoints that may run on this node, twice each
+ *
+ * A class, carried by `meta priority` from the map to the chain:
+ *
+ *   bits 0-2   what becomes of a connection: pass, refuse, discard, discard from outside, discard from inside
+ *   bit 3      behind source ranges
+ *   bits 4-5   who is masqueraded: as to external frontends, those with policy Local, ClusterIPs
+ */
+import type { IPFamily, NftField, NftSet, NftType } from '../../core/backend.ts';
+import type { TableLayout } from '../shared/table/layout.ts';
+
+export const TABLE = 'kube-ipvs';
+/** Changed whenever a table made by an earlier version cannot be brought up to date piece by piece. */
+export const TABLE_COMMENT = 'Kubernetes Services beside IPVS; layout 1';
+/** The interface that makes Service addresses the node's own; upstream's has this name, too. */
+export const INTERFACE = 'kube-ipvs0';
+
+export const PASS = 0;
+export const REFUSE = 1;
+export const DISCARD = 2;
+export const DISCARD_OUTSIDE = 3;
+export const DISCARD_INSIDE = 4;
+export const VERDICT_MASK = 0x7;
+export const GUARDED = 0x8;
+export const GUARDED_VERDICT_MASK = 0xf;
+export const FROM_EXTERNAL = 0x10;
+export const FROM_EXTERNAL_LOCAL = 0x20;
+export const FROM_CLUSTER_IP = 0x30;
+export const SOURCE_MASK = 0x30;
+
+/**
+ * Marks of virtual servers: those in this range are ours. They live from the input (or output) hook to IPVS and never
+ * meet other hooks.
+ */
+export const FIRST_MARK = 0x4b50_0001;
+export const LAST_MARK = 0x4b5f_ffff;
+
+export const SET_NAMES = [
+  'services',
+  'nodeports',
+  'source-ranges',
+  'marks',
+  'nodeport-marks',
+  'mark-numbers',
+  'addresses',
+  'nodeport-ips',
+  'service-cidrs',
+  'hairpin',
+  'dispatch',
+  'guarded-dispatch',
+  'nodeport-dispatch',
+  'sources',
+] as const;
+export type SetName = (typeof SET_NAMES)[number];
+
+export interface Layout extends TableLayout<SetName> {
+  readonly saddr: NftField;
+  readonly daddr: NftField;
+  readonly originalDaddr: NftField;
+}
+
+export function layoutOf(family: IPFamily): Layout {
+  const address: NftType = family === 'IPv4' ? 'ipv4_addr' : 'ipv6_addr';
+  const port: readonly NftType[] = ['inet_proto', 'inet_service'];
+  const frontend: readonly NftType[] = [address, ...port];
+  const mark: readonly NftType[] = ['mark'];
+  const shapes: Readonly<Record<SetName, Omit<NftSet, 'name'>>> = {
+    services: { key: frontend, data: mark },
+    nodeports: { key: port, data: mark },
+    'source-ranges': { key: [...frontend, address], interval: true },
+    marks: { key: frontend, data: mark },
+    'nodeport-marks': { key: port, data: mark },
+    'mark-numbers': { key: mark },
+    addresses: { key: [address] },
+    'nodeport-ips': { key: [address] },
+    'service-cidrs': { key: [address], interval: true },
+    hairpin: { key: [address, address] },
+    dispatch: { key: mark, data: 'verdict' },
+    'guarded-dispatch': { key: mark, data: 'verdict' },
+    'nodeport-dispatch': { key: mark, data: 'verdict' },
+    sources: { key: mark, data: 'verdict' },
+  };
+  const sets = Object.fromEntries(
+    Object.entries(shapes).map(([name, shape]) => [name, { name, ...shape }]),
+  ) as unknown as Record<SetName, NftSet>;
+  const common = {
+    family,
+    name: TABLE,
+    comment: TABLE_COMMENT,
+    sets,
+    setNames: SET_NAMES,
+    filledByPackets: [],
+    verdictMaps: ['dispatch', 'guarded-dispatch', 'nodeport-dispatch', 'sources'],
+  } as const;
+  return family === 'IPv4'
+    ? { ...common, table: 'ip', saddr: 'ip saddr', daddr: 'ip daddr', originalDaddr: 'ct original ip daddr' }
+    : { ...common, table: 'ip6', saddr: 'ip6 saddr', daddr: 'ip6 daddr', originalDaddr: 'ct original ip6 daddr' };
+}

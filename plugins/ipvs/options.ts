@@ -1,0 +1,133 @@
+/**
+ * This backend's own options, validated: the configuration's ipvs stanza says most of them; --backend-option NAME=VALUE,
+ * or backendOptions in a configuration file, any.
+ */
+import { BlockList } from 'node:net';
+import type { Ownership } from '../shared/table/probe.ts';
+import { parseScheduler, type Scheduler } from './balance.ts';
+
+export interface IPVSOptions {
+  /** Of Services that ask for none. */
+  readonly scheduler: Scheduler;
+  /** Virtual servers at these addresses belong to somebody else: never changed, never deleted. */
+  readonly excluded: (ip: string) => boolean;
+  readonly strictARP: boolean;
+  /** 0: as they are. */
+  readonly tcpTimeoutSeconds: number;
+  readonly tcpFinTimeoutSeconds: number;
+  readonly udpTimeoutSeconds: number;
+  /** How long an endpoint that went away keeps connections that are still open, at most. */
+  readonly graceSeconds: number;
+  readonly ownership: Ownership;
+  readonly comments: boolean;
+}
+
+type Fault = string;
+/** What an option's value means, or what it should have been. */
+type Parse<T> = (value: unknown) => { readonly value: T } | { readonly fault: Fault };
+
+const LONGEST_SECONDS = 2_147_483;
+
+const PARSERS = {
+  scheduler: schedulerOption,
+  excludeCIDRs: cidrsOption,
+  strictARP: switchOption,
+  tcpTimeoutSeconds: secondsOption,
+  tcpFinTimeoutSeconds: secondsOption,
+  udpTimeoutSeconds: secondsOption,
+  graceSeconds: secondsOption,
+  ownership: ownershipOption,
+  comments: switchOption,
+} as const satisfies Record<string, Parse<unknown>>;
+
+const DEFAULTS: Readonly<Record<keyof typeof PARSERS, unknown>> = {
+  scheduler: 'rr',
+  excludeCIDRs: [],
+  strictARP: false,
+  tcpTimeoutSeconds: 0,
+  tcpFinTimeoutSeconds: 0,
+  udpTimeoutSeconds: 0,
+  graceSeconds: 900,
+  ownership: 'auto',
+  comments: true,
+};
+
+/** Throws one error that names every fault. */
+export function parseOptions(raw: Readonly<Record<string, unknown>>): IPVSOptions {
+  const faults: string[] = [];
+  const known = Object.keys(DEFAULTS);
+  for (const name of Object.keys(raw)) {
+    if (!known.includes(name)) faults.push(`${name}: unknown option; known are ${known.join(', ')}`);
+  }
+  const read = <T>(name: keyof typeof PARSERS, parse: Parse<T>): T => {
+    const given = Object.hasOwn(raw, name) ? raw[name] : undefined;
+    const parsed = parse(given === undefined ? DEFAULTS[name] : given);
+    if ('value' in parsed) return parsed.value;
+    faults.push(`${name}: ${JSON.stringify(given)} is not ${parsed.fault}`);
+    return undefined as T;
+  };
+  const options: IPVSOptions = {
+    scheduler: read('scheduler', PARSERS.scheduler),
+    excluded: read('excludeCIDRs', PARSERS.excludeCIDRs),
+    strictARP: read('strictARP', PARSERS.strictARP),
+    tcpTimeoutSeconds: read('tcpTimeoutSeconds', PARSERS.tcpTimeoutSeconds),
+    tcpFinTimeoutSeconds: read('tcpFinTimeoutSeconds', PARSERS.tcpFinTimeoutSeconds),
+    udpTimeoutSeconds: read('udpTimeoutSeconds', PARSERS.udpTimeoutSeconds),
+    graceSeconds: read('graceSeconds', PARSERS.graceSeconds),
+    ownership: read('ownership', PARSERS.ownership),
+    comments: read('comments', PARSERS.comments),
+  };
+  if (faults.length > 0) {
+    throw Object.assign(new Error(`ipvs backend options: ${faults.join('; ')}`), { code: 'KP_BACKEND_OPTION' });
+  }
+  return options;
+}
+
+/** Upstream's "mh" always hashes the client's port, too. */
+function schedulerOption(value: unknown): ReturnType<Parse<Scheduler>> {
+  const scheduler = typeof value === 'string' ? parseScheduler(value === 'mh' ? 'mh-port' : value) : undefined;
+  return scheduler === undefined ? { fault: 'the name of a scheduler, rr or mh for example' } : { value: scheduler };
+}
+
+function cidrsOption(value: unknown): ReturnType<Parse<(ip: string) => boolean>> {
+  const texts = typeof value === 'string' ? value.split(',').filter((part) => part.trim() !== '') : value;
+  const fault = 'a list of CIDRs, 10.0.0.0/8 for example';
+  if (!Array.isArray(texts)) return { fault };
+  const list = new BlockList();
+  for (const text of texts) {
+    const [, net, bits] = (typeof text === 'string' && /^([0-9a-fA-F.:]+)\/(\d{1,3})$/.exec(text.trim())) || [];
+    try {
+      list.addSubnet(net ?? '', Number(bits ?? Number.NaN), familyOf(net ?? ''));
+    } catch {
+      return { fault };
+    }
+  }
+  return { value: (ip) => list.check(ip, familyOf(ip)) };
+}
+
+function familyOf(ip: string): 'ipv4' | 'ipv6' {
+  return ip.includes(':') ? 'ipv6' : 'ipv4';
+}
+
+function switchOption(value: unknown): ReturnType<Parse<boolean>> {
+  const found = new Map<unknown, boolean>([
+    [true, true],
+    [false, false],
+    ['true', true],
+    ['false', false],
+    ['on', true],
+    ['off', false],
+  ]).get(value);
+  return found === undefined ? { fault: 'one of on, off' } : { value: found };
+}
+
+function ownershipOption(value: unknown): ReturnType<Parse<Ownership>> {
+  if (typeof value === 'boolean') return { value: value ? 'on' : 'off' };
+  return value === 'auto' || value === 'on' || value === 'off' ? { value } : { fault: 'one of auto, on, off' };
+}
+
+function secondsOption(value: unknown): ReturnType<Parse<number>> {
+  const seconds = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;
+  const isGood = typeof seconds === 'number' && Number.isInteger(seconds) && seconds >= 0 && seconds <= LONGEST_SECONDS;
+  return isGood ? { value: seconds } : { fault: `a whole number of seconds, at most ${LONGEST_SECONDS}` };
+}

@@ -1,0 +1,397 @@
+/**
+ * From changes of the model to what differs, purely: the planner remembers the service ports as they are programmed.
+ *
+ *   Change ─▶ records, claims ─▶ frontends touched ─▶ elements before and after ─▶ edits, early and late
+ *                                                  └▶ virtual servers before and after
+ *                                                  └▶ addresses that kube-ipvs0 gets and loses
+ */
+import type { Change, NftChain, NodeView, ServicePort } from '../../core/backend.ts';
+import { type Claim, createClaims } from '../shared/claims.ts';
+import { createCounts } from '../shared/counts.ts';
+import { type Frontend, frontendsOf, localIPs, RANK } from '../shared/frontends.ts';
+import { outermost } from '../shared/source-ranges.ts';
+import { append, type Elements, type TableModel } from '../shared/table/layout.ts';
+import { type BalanceSettings, balanceOf, type Complaint, WEIGHT_ANNOTATION } from './balance.ts';
+import { createEdits, type TimedEdits } from './edits.ts';
+import {
+  type Emit,
+  frontendElements,
+  frontendServer,
+  markServer,
+  needsMark,
+  type ServerSpec,
+  type ServiceRecord,
+} from './frontends.ts';
+import { type Layout, layoutOf, type SetName } from './layout.ts';
+import { createMarks } from './marks.ts';
+import { GATES, hookChains, innerChains, verdictElements } from './ruleset.ts';
+
+export interface PlanSettings {
+  readonly family: Change['family'];
+  readonly comments: boolean;
+  readonly balance: BalanceSettings;
+}
+
+/** A virtual server that comes, goes or changes. */
+export interface ServerChange {
+  readonly before: ServerSpec | undefined;
+  readonly after: ServerSpec | undefined;
+}
+
+export interface ServiceComplaint extends Complaint {
+  readonly port: ServicePort;
+}
+
+export interface Plan extends TimedEdits {
+  readonly servers: readonly ServerChange[];
+  /** Addresses for kube-ipvs0. */
+  readonly bind: readonly string[];
+  readonly unbind: readonly string[];
+  /** Chains whose rules changed. */
+  readonly changedChains: readonly NftChain[];
+  readonly complaints: readonly ServiceComplaint[];
+}
+
+export interface Planner extends TableModel<SetName> {
+  readonly layout: Layout;
+  /** What this change alters against the last one, be it full or not. */
+  apply(change: Change): Plan;
+  /** Takes a full change without saying what it alters. `markOf`: what a table that stands says, by frontend. */
+  adopt(change: Change, markOf: (frontend: string) => number | undefined): readonly ServiceComplaint[];
+  /** Every virtual server that must exist. */
+  servers(): Generator<ServerSpec>;
+  /** Every address that kube-ipvs0 must have. */
+  addresses(): ReadonlySet<string>;
+  totals(): Readonly<Record<string, number>>;
+}
+
+interface FrontendClaim extends Claim {
+  readonly frontend: Frontend;
+  readonly record: ServiceRecord;
+}
+
+type MarkOf = (frontend: string) => number | undefined;
+
+export function createPlanner({ family, comments, balance }: PlanSettings): Planner {
+  const layout = layoutOf(family);
+  const records = new Map<string, ServiceRecord>();
+  /** By "address protocol port": virtual servers; those of node ports are claims like others. */
+  const atAddresses = createClaims<FrontendClaim>(() => {});
+  /** By "protocol port": node ports as the table has them. */
+  const atNodePorts = createClaims<FrontendClaim>(() => {});
+  /** Touched by the change at hand, with whoever had them before. */
+  const touched = new Map<string, FrontendClaim | undefined>();
+  const touchedPorts = new Map<string, FrontendClaim | undefined>();
+  const clusterIPs = createCounts();
+  const externalIPs = createCounts();
+  const localEndpoints = createCounts();
+  const marks = createMarks();
+  const counts = new Map<SetName, number>();
+  const bound = new Set<string>();
+  const edits = createEdits({
+    isOwn: (ip) => bound.has(ip),
+    count: (set, by) => counts.set(set, (counts.get(set) ?? 0) + by),
+  });
+  let node: NodeView | undefined;
+  let nodeAddresses: ReadonlySet<string> = new Set();
+  let nodePortIPs: readonly string[] = [];
+  let chains: Chains | undefined;
+  let servers: ServerChange[] = [];
+  let complaints: ServiceComplaint[] = [];
+  let virtualServers = 0;
+  let realServers = 0;
+
+  function isUsed(set: SetName): boolean {
+    return (counts.get(set) ?? 0) > 0;
+  }
+
+  /** Where connections arrive, node ports on each address. */
+  function atAddressesOf(port: ServicePort): Map<string, Frontend> {
+    const all = frontendsOf(port);
+    for (const [key, frontend] of nodePortOf(port)) {
+      all.delete(key);
+      for (const ip of nodePortIPs) if (!all.has(`${ip} ${key}`)) all.set(`${ip} ${key}`, { ...frontend, ip });
+    }
+    return all;
+  }
+
+  function nodePortOf(port: ServicePort): readonly (readonly [key: string, frontend: Frontend])[] {
+    return [...frontendsOf(port)].filter(([, { kind }]) => kind === 'nodePort');
+  }
+
+  function touch(key: string): void {
+    if (!touched.has(key)) touched.set(key, atAddresses.winner(key));
+  }
+
+  function touchPort(key: string): void {
+    if (!touchedPorts.has(key)) touchedPorts.set(key, atNodePorts.winner(key));
+  }
+
+  function changeServer(before: ServerSpec | undefined, after: ServerSpec | undefined): void {
+    if (before === undefined && after === undefined) return;
+    servers.push({ before, after });
+    virtualServers += (after ? 1 : 0) - (before ? 1 : 0);
+    realServers += (after?.reals.length ?? 0) - (before?.reals.length ?? 0);
+  }
+
+  function recordOf(port: ServicePort, before: ServiceRecord | undefined, markOf: MarkOf): ServiceRecord {
+    const found = balanceOf(port, node!, balance);
+    for (const complaint of found.complaints) complaints.push({ ...complaint, port });
+    let { mark } = before ?? {};
+    if (!needsMark(port)) {
+      if (mark !== undefined) marks.release(mark);
+      mark = undefined;
+    } else if (mark === undefined) {
+      let known: number | undefined;
+      for (const key of frontendsOf(port).keys()) known ??= markOf(key);
+      mark = marks.take(known);
+    }
+    return { port, balance: found.balance, mark };
+  }
+
+  /** `record` undefined: the service port goes. */
+  function replace(key: string, before: ServiceRecord | undefined, record: ServiceRecord | undefined): void {
+    if (record === undefined) records.delete(key);
+    else records.set(key, record);
+    const old = before ? atAddressesOf(before.port) : NO_FRONTENDS;
+    const fresh = record ? atAddressesOf(record.port) : NO_FRONTENDS;
+    for (const at of old.keys()) {
+      touch(at);
+      if (!fresh.has(at)) atAddresses.release(at, key);
+    }
+    for (const [at, frontend] of fresh) {
+      touch(at);
+      atAddresses.claim(at, { owner: key, rank: RANK[frontend.kind], frontend, record: record! });
+    }
+    const oldPorts = before ? nodePortOf(before.port) : [];
+    const freshPorts = record ? nodePortOf(record.port) : [];
+    for (const [at] of oldPorts) {
+      touchPort(at);
+      atNodePorts.release(at, key);
+    }
+    for (const [at, frontend] of freshPorts) {
+      touchPort(at);
+      atNodePorts.claim(at, { owner: key, rank: RANK.nodePort, frontend, record: record! });
+    }
+    for (const { kind, ip } of fresh.values()) countAddress(kind, ip, 1);
+    for (const { kind, ip } of old.values()) countAddress(kind, ip, -1);
+    for (const ip of localIPs(record?.port)) localEndpoints.add(ip, 1);
+    for (const ip of localIPs(before?.port)) localEndpoints.add(ip, -1);
+    changeServer(before && markServer(family, before), record && markServer(family, record));
+    if (before?.mark === record?.mark) return;
+    if (before?.mark !== undefined) edits.delete('mark-numbers', { key: [before.mark] });
+    if (record?.mark !== undefined) edits.add('mark-numbers', { key: [record.mark] });
+  }
+
+  function countAddress(kind: Frontend['kind'], ip: string, by: 1 | -1): void {
+    if (kind === 'clusterIP') clusterIPs.add(ip, by);
+    else if (kind !== 'nodePort') externalIPs.add(ip, by);
+  }
+
+  function upsert(port: ServicePort, markOf: MarkOf): void {
+    const before = records.get(port.key);
+    if (before?.port !== port) replace(port.key, before, recordOf(port, before, markOf));
+  }
+
+  function remove(key: string): void {
+    const before = records.get(key);
+    if (before === undefined) return;
+    if (before.mark !== undefined) marks.release(before.mark);
+    replace(key, before, undefined);
+  }
+
+  /** Before service ports change: what is remembered must be what was programmed with the node as it was. */
+  function moveTo(next: NodeView): void {
+    const last = node;
+    const nextIPs = next === last ? nodePortIPs : nodePortAddresses(next);
+    const came = nextIPs.filter((ip) => !nodePortIPs.includes(ip));
+    const gone = nodePortIPs.filter((ip) => !nextIPs.includes(ip));
+    if (came.length + gone.length > 0) {
+      for (const ip of gone) edits.delete('nodeport-ips', { key: [ip] });
+      for (const ip of came) edits.add('nodeport-ips', { key: [ip] });
+      for (const [key, record] of records) moveNodePort(key, record, came, gone);
+      nodePortIPs = nextIPs;
+    }
+    node = next;
+    if (last === next) return;
+    edits.difference(last && ((emit) => serviceCIDRs(last, emit)), (emit) => serviceCIDRs(next, emit));
+    const before = nodeAddresses;
+    nodeAddresses = new Set(next.addresses);
+    // An address that comes to an interface is the node's; one that goes may be ours to serve.
+    for (const ip of [...before, ...nodeAddresses]) {
+      if (before.has(ip) === nodeAddresses.has(ip) || !externalIPs.has(ip)) continue;
+      externalIPs.add(ip, 1);
+      externalIPs.add(ip, -1);
+    }
+    if (last === undefined || (last.zone === next.zone && last.name === next.name)) return;
+    for (const [key, record] of [...records]) {
+      if (WEIGHT_ANNOTATION in record.port.annotations) replace(key, record, recordOf(record.port, record, noMark));
+    }
+  }
+
+  function moveNodePort(key: string, record: ServiceRecord, came: readonly string[], gone: readonly string[]): void {
+    for (const [at, frontend] of nodePortOf(record.port)) {
+      for (const ip of gone) {
+        const own = atAddresses.held(`${ip} ${at}`, key);
+        if (own?.frontend.kind !== 'nodePort') continue;
+        touch(`${ip} ${at}`);
+        atAddresses.release(`${ip} ${at}`, key);
+      }
+      for (const ip of came) {
+        if (atAddresses.held(`${ip} ${at}`, key) !== undefined) continue;
+        touch(`${ip} ${at}`);
+        atAddresses.claim(`${ip} ${at}`, { owner: key, rank: RANK.nodePort, frontend: { ...frontend, ip }, record });
+      }
+    }
+  }
+
+  /** Turns what was touched into edits. */
+  function settle(): { readonly bind: readonly string[]; readonly unbind: readonly string[] } {
+    for (const [key, before] of touched) {
+      const after = atAddresses.winner(key);
+      if (before === after) continue;
+      edits.difference(elementsOf(before, 'nodePort'), elementsOf(after, 'nodePort'));
+      changeServer(
+        before && frontendServer(before.frontend, before.record),
+        after && frontendServer(after.frontend, after.record),
+      );
+    }
+    for (const [key, before] of touchedPorts) {
+      const after = atNodePorts.winner(key);
+      if (before !== after) edits.difference(elementsOf(before), elementsOf(after));
+    }
+    touched.clear();
+    touchedPorts.clear();
+    localEndpoints.settle((ip, present) => edits[present ? 'add' : 'delete']('hairpin', { key: [ip, ip] }));
+    const moved = new Set([...clusterIPs.takeTouched(), ...externalIPs.takeTouched()]);
+    const bind: string[] = [];
+    const unbind: string[] = [];
+    for (const ip of moved) {
+      const wanted = clusterIPs.has(ip) || (externalIPs.has(ip) && !nodeAddresses.has(ip));
+      if (wanted === bound.has(ip)) continue;
+      (wanted ? bind : unbind).push(ip);
+      edits[wanted ? 'add' : 'delete']('addresses', { key: [ip] });
+    }
+    for (const ip of bind) bound.add(ip);
+    for (const ip of unbind) bound.delete(ip);
+    return { bind, unbind };
+  }
+
+  function elementsOf(claim: FrontendClaim | undefined, except?: 'nodePort'): ((emit: Emit) => void) | undefined {
+    if (claim === undefined || claim.frontend.kind === except) return undefined;
+    return (emit) => frontendElements(claim.frontend, claim.record, comments, emit);
+  }
+
+  function take(change: Change, markOf: MarkOf): Plan {
+    servers = [];
+    complaints = [];
+    moveTo(change.node);
+    if (change.full) {
+      const wanted = new Set(change.upsert.map(({ key }) => key));
+      for (const key of [...records.keys()]) if (!wanted.has(key)) remove(key);
+    }
+    for (const key of change.remove) remove(key);
+    for (const port of change.upsert) upsert(port, markOf);
+    const { bind, unbind } = settle();
+    const last = chains;
+    const gates = GATES.filter(isUsed).join();
+    if (last?.node !== change.node || last.gates !== gates) {
+      chains = {
+        node: change.node,
+        gates,
+        inner: innerChains(layout, change.node, isUsed),
+        hooks: hookChains(layout, change.node, isUsed),
+      };
+    }
+    return { ...edits.take(), servers, bind, unbind, changedChains: changedChains(last, chains!), complaints };
+  }
+
+  function* frontendsHeld(record: ServiceRecord): Generator<FrontendClaim> {
+    for (const key of atAddressesOf(record.port).keys()) {
+      const winner = atAddresses.winner(key);
+      if (winner?.owner === record.port.key) yield winner;
+    }
+  }
+
+  return {
+    layout,
+    apply: (change) => take(change, noMark),
+    adopt: (change, markOf) => take(change, markOf).complaints,
+
+    *servers() {
+      for (const record of records.values()) {
+        for (const { frontend } of frontendsHeld(record)) yield frontendServer(frontend, record);
+        const marked = markServer(family, record);
+        if (marked !== undefined) yield marked;
+      }
+    },
+    addresses: () => bound,
+
+    *elements(portion): Generator<Elements<SetName>> {
+      let found = new Map<SetName, Parameters<Emit>[1][]>();
+      let size = 0;
+      const emit: Emit = (set, element) => {
+        append(found, set, element);
+        size++;
+      };
+      for (const record of records.values()) {
+        for (const { frontend } of frontendsHeld(record)) {
+          if (frontend.kind !== 'nodePort') frontendElements(frontend, record, comments, emit);
+        }
+        for (const [key, frontend] of nodePortOf(record.port)) {
+          if (atNodePorts.winner(key)?.owner === record.port.key) frontendElements(frontend, record, comments, emit);
+        }
+        if (record.mark !== undefined) emit('mark-numbers', { key: [record.mark] });
+        if (size < portion) continue;
+        yield found;
+        found = new Map();
+        size = 0;
+      }
+      for (const ip of bound) emit('addresses', { key: [ip] });
+      for (const ip of nodePortIPs) emit('nodeport-ips', { key: [ip] });
+      for (const ip of localEndpoints.keys()) emit('hairpin', { key: [ip, ip] });
+      if (node !== undefined) serviceCIDRs(node, emit);
+      for (const [set, element] of verdictElements()) emit(set, element);
+      yield found;
+    },
+    chains: () => ({ inner: chains?.inner ?? [], hooks: chains?.hooks ?? [] }),
+    sizes: () => counts,
+
+    totals: () => ({ virtual_servers: virtualServers, real_servers: realServers, addresses: bound.size }),
+  };
+}
+
+const NO_FRONTENDS: ReadonlyMap<string, Frontend> = new Map();
+
+function noMark(): undefined {
+  return undefined;
+}
+
+interface Chains {
+  readonly node: NodeView;
+  readonly gates: string;
+  readonly inner: readonly NftChain[];
+  readonly hooks: readonly NftChain[];
+}
+
+function changedChains(before: Chains | undefined, after: Chains): readonly NftChain[] {
+  if (before === undefined || before === after) return [];
+  const old = new Map([...before.inner, ...before.hooks].map((chain) => [chain.name, JSON.stringify(chain)]));
+  return [...after.inner, ...after.hooks].filter((chain) => old.get(chain.name) !== JSON.stringify(chain));
+}
+
+function serviceCIDRs(node: NodeView, emit: Emit): void {
+  for (const { first, last } of outermost(node.serviceCIDRs)) {
+    emit('service-cidrs', { key: [first], keyEnd: [last] });
+  }
+}
+
+/**
+ * The addresses whose node ports have virtual servers. Not loopback ones, from which the kernel lets nothing leave the
+ * host by IPVS; nor IPv6's link-local ones unless they were asked for: each interface has one.
+ */
+function nodePortAddresses({ nodePortAddresses: accepted, addresses }: NodeView): readonly string[] {
+  const isLoopback = (ip: string): boolean => ip.startsWith('127.') || ip === '::1';
+  if (accepted.match === 'list') return accepted.addresses.filter((ip) => !isLoopback(ip));
+  return addresses.filter((ip) => !isLoopback(ip) && !/^fe[89ab]/.test(ip));
+}

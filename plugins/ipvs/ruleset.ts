@@ -1,0 +1,236 @@
+/**
+ * The chains of the table beside IPVS, purely: they depend on the node only, and on which sets are in use.
+ *
+ *   filter input 90     before IPVS looks (98): the destination is still the frontend
+ *   filter output -150  the same for what the node itself sends, before IPVS looks (-98)
+ *   filter output -97   takes our mark off again
+ *   filter forward 0    INVALID packets, unallocated ClusterIPs
+ *   nat postrouting 100 masquerade, by what the connection's destination was
+ *
+ * New connections only; what goes on passes one comparison in each hook.
+ */
+import type { NftChain, NftElement, NftExpression, NftRule, NftStatement, NodeView } from '../../core/backend.ts';
+import { dropInvalid, fromPod, noted, rule } from '../shared/table/rules.ts';
+import {
+  DISCARD,
+  DISCARD_INSIDE,
+  DISCARD_OUTSIDE,
+  FROM_CLUSTER_IP,
+  FROM_EXTERNAL,
+  FROM_EXTERNAL_LOCAL,
+  GUARDED,
+  GUARDED_VERDICT_MASK,
+  type Layout,
+  PASS,
+  REFUSE,
+  type SetName,
+  SOURCE_MASK,
+  VERDICT_MASK,
+} from './layout.ts';
+
+/** Whether a set has elements: a rule that could only look in vain is not there. */
+export type IsUsed = (set: SetName) => boolean;
+
+/** Sets whose first or last element changes the chains. */
+export const GATES: readonly SetName[] = ['nodeports', 'marks', 'nodeport-marks', 'service-cidrs', 'hairpin'];
+
+const NEW: NftStatement = { ctState: ['new'] };
+const MASQUERADE: NftStatement = { masquerade: 'fully-random' };
+const CHAIN_OF_VERDICT: ReadonlyMap<number, string> = new Map([
+  [PASS, 'pass'],
+  [REFUSE, 'refuse'],
+  [DISCARD, 'discard'],
+  [DISCARD_OUTSIDE, 'discard-outside'],
+  [DISCARD_INSIDE, 'discard-inside'],
+]);
+
+function to(chain: string): NftStatement {
+  return { verdict: 'goto', chain };
+}
+
+/** The bits of the class that a map gave. */
+function bits(and: number): readonly NftExpression[] {
+  return [{ field: 'meta priority', and }];
+}
+
+/** What leads from classes to chains; never changes. */
+export function verdictElements(): readonly (readonly [SetName, NftElement])[] {
+  const lead = (set: SetName, number: number, chain: string): readonly [SetName, NftElement] => [
+    set,
+    { key: [number], data: { verdict: 'goto', chain } },
+  ];
+  const verdicts = [...CHAIN_OF_VERDICT];
+  return [
+    ...verdicts.map(([verdict, chain]) => lead('dispatch', verdict, chain)),
+    ...verdicts.map(([verdict]) => lead('dispatch', GUARDED | verdict, 'guarded')),
+    ...verdicts.map(([verdict, chain]) => lead('guarded-dispatch', verdict, chain)),
+    ...verdicts.map(([verdict, chain]) => lead('nodeport-dispatch', verdict, chain)),
+    lead('sources', FROM_EXTERNAL, 'to-external'),
+    lead('sources', FROM_EXTERNAL_LOCAL, 'to-external-local'),
+    lead('sources', FROM_CLUSTER_IP, 'to-cluster-ip'),
+  ];
+}
+
+/** Chains that others lead to, those first that others lead to. */
+export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed): readonly NftChain[] {
+  const { saddr, daddr, originalDaddr } = layout;
+  const ports: readonly NftExpression[] = ['meta l4proto', 'th dport'];
+  const frontend: readonly NftExpression[] = [daddr, ...ports];
+  const originalPorts: readonly NftExpression[] = ['meta l4proto', 'ct original proto-dst'];
+  const pod = fromPod(layout, node);
+  const fromNode: NftStatement = { fib: 'saddr' };
+  const toNodePort: NftStatement = { in: 'nodeport-ips', key: [daddr] };
+  const reset: NftStatement = { priority: 0 };
+  const when = (set: SetName, ...rules: readonly NftRule[]): readonly NftRule[] => (isUsed(set) ? rules : []);
+  const fromPodOnly = (then: NftStatement): readonly NftRule[] => (pod === undefined ? [] : [rule(pod, then)]);
+  const marking = (who: readonly NftStatement[]): readonly NftRule[] => [
+    ...when('marks', rule(...who, { mark: { map: 'marks', key: frontend } })),
+    ...when('nodeport-marks', rule(...who, toNodePort, { mark: { map: 'nodeport-marks', key: ports } })),
+  ];
+  const hairpin = when(
+    'hairpin',
+    noted('hairpin: an endpoint that reaches itself', { in: 'hairpin', key: [saddr, daddr] }, MASQUERADE),
+  );
+  const clusterIPSource: readonly NftRule[] = node.masqueradeAll
+    ? [rule(MASQUERADE)]
+    : [
+        // The node sends to an address of its own from just that address, which nobody else could answer to.
+        noted('the node itself', { in: 'addresses', key: [saddr] }, MASQUERADE),
+        ...(pod === undefined ? [] : [rule(pod, { verdict: 'return' }), rule(MASQUERADE)]),
+      ];
+  return [
+    { name: 'pass', rules: [rule(reset, { verdict: 'accept' })] },
+    {
+      name: 'refuse',
+      rules: [
+        rule({ match: 'meta l4proto', is: 'tcp' }, { counter: true }, { reject: 'tcp reset' }),
+        rule({ counter: true }, { reject: 'port unreachable' }),
+      ],
+    },
+    { name: 'discard', rules: [rule({ counter: true }, { verdict: 'drop' })] },
+    {
+      name: 'discard-outside',
+      rules: [...fromPodOnly(to('pass')), rule(fromNode, to('pass')), rule(to('discard'))],
+    },
+    {
+      name: 'discard-inside',
+      rules: [...fromPodOnly(to('discard')), rule(fromNode, to('discard')), rule(to('pass'))],
+    },
+    {
+      name: 'guarded',
+      rules: [
+        rule(
+          { in: 'source-ranges', key: [...frontend, saddr] },
+          { vmap: { map: 'guarded-dispatch', key: bits(VERDICT_MASK) } },
+        ),
+        noted('outside of the source ranges', to('discard')),
+      ],
+    },
+    {
+      // What is no connection to a port, a ping for example, the node answers.
+      name: 'undefined-port',
+      rules: ['tcp', 'udp', 'sctp'].map((protocol) => rule({ match: 'meta l4proto', is: protocol }, to('refuse'))),
+    },
+    {
+      name: 'services',
+      rules: [
+        rule(
+          { priority: { map: 'services', key: frontend } },
+          { vmap: { map: 'dispatch', key: bits(GUARDED_VERDICT_MASK) } },
+        ),
+        noted('undefined port', { in: 'addresses', key: [daddr] }, to('undefined-port')),
+        ...when(
+          'nodeports',
+          rule(
+            toNodePort,
+            { priority: { map: 'nodeports', key: ports } },
+            { vmap: { map: 'nodeport-dispatch', key: bits(VERDICT_MASK) } },
+          ),
+        ),
+        ...when(
+          'service-cidrs',
+          noted(
+            'unallocated ClusterIP',
+            { in: 'service-cidrs', key: [daddr] },
+            { fib: 'daddr', not: true },
+            to('discard'),
+          ),
+        ),
+      ],
+    },
+    { name: 'incoming', rules: [...(pod === undefined ? [] : marking([pod])), rule(to('services'))] },
+    { name: 'outgoing', rules: [...marking([]), rule(to('services'))] },
+    { name: 'to-external', rules: [rule(reset), rule(MASQUERADE)] },
+    {
+      name: 'to-external-local',
+      rules: [rule(reset), ...hairpin, ...fromPodOnly({ verdict: 'return' }), rule(fromNode, MASQUERADE)],
+    },
+    { name: 'to-cluster-ip', rules: [rule(reset), ...hairpin, ...clusterIPSource] },
+    {
+      name: 'masquerading',
+      rules: [
+        rule(
+          { priority: { map: 'services', key: [originalDaddr, ...originalPorts] } },
+          { vmap: { map: 'sources', key: bits(SOURCE_MASK) } },
+        ),
+        ...when(
+          'nodeports',
+          rule(
+            { in: 'nodeport-ips', key: [originalDaddr] },
+            { priority: { map: 'nodeports', key: originalPorts } },
+            { vmap: { map: 'sources', key: bits(SOURCE_MASK) } },
+          ),
+        ),
+      ],
+    },
+  ];
+}
+
+/** Chains that the kernel calls: adding them makes the table live. */
+export function hookChains(layout: Layout, node: NodeView, isUsed: IsUsed): readonly NftChain[] {
+  const { daddr } = layout;
+  const ports: readonly NftExpression[] = ['meta l4proto', 'th dport'];
+  const filter = (
+    name: string,
+    hook: 'input' | 'forward' | 'output',
+    priority: number,
+    rules: readonly NftRule[],
+  ): NftChain => ({ name, hook: { type: 'filter', hook, priority }, rules });
+  const marked = isUsed('marks') || isUsed('nodeport-marks');
+  // IPVS goes by connections of its own, and would send on what conntrack does not translate.
+  const invalid = dropInvalid(node).flatMap(({ statements: [state, ...rest], comment = '' }) => [
+    noted(comment, state!, { priority: { map: 'services', key: [daddr, ...ports] } }, ...rest),
+    ...(isUsed('nodeports')
+      ? [
+          noted(
+            comment,
+            state!,
+            { in: 'nodeport-ips', key: [daddr] },
+            { priority: { map: 'nodeports', key: ports } },
+            ...rest,
+          ),
+        ]
+      : []),
+  ]);
+  return [
+    filter('filter-forward', 'forward', 0, [
+      ...dropInvalid(node),
+      ...(isUsed('service-cidrs')
+        ? [noted('unallocated ClusterIP', NEW, { in: 'service-cidrs', key: [daddr] }, to('discard'))]
+        : []),
+    ]),
+    {
+      name: 'nat-postrouting',
+      hook: { type: 'nat', hook: 'postrouting', priority: 100 },
+      rules: [rule(to('masquerading'))],
+    },
+    filter(
+      'mark-off',
+      'output',
+      -97,
+      marked ? [rule(NEW, { in: 'mark-numbers', key: ['meta mark'] }, { mark: 0 })] : [],
+    ),
+    filter('filter-output', 'output', -150, [rule(NEW, to('outgoing'))]),
+    filter('filter-input', 'input', 90, [...invalid, rule(NEW, to('incoming'))]),
+  ];
+}

@@ -1,0 +1,40 @@
+/** Which of the schedulers that Services ask for this kernel has, found by trying each once. */
+import type { Change, IPFamily, IPVS } from '../../core/backend.ts';
+import { wantedScheduler } from './balance.ts';
+
+export interface Schedulers {
+  /** Tries those that the change asks for and that are unknown; with a full change those that were missing, too. */
+  learn(change: Change): Promise<void>;
+  /** Why there is no such scheduler; undefined if there is, or if nobody tried. */
+  lack(name: string): string | undefined;
+}
+
+export function createSchedulers(ipvs: Pick<IPVS, 'probe'>): Schedulers {
+  /** Why it is missing; undefined: it is there. */
+  const known = new Map<string, string | undefined>();
+
+  async function attempt(family: IPFamily, name: string): Promise<void> {
+    try {
+      await ipvs.probe(family, name);
+      known.set(name, undefined);
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'KP_NETLINK_UNSUPPORTED')) throw error;
+      known.set(name, error.message);
+    }
+  }
+
+  return {
+    async learn({ family, full, upsert }) {
+      const asked = new Set<string>();
+      for (const port of upsert) {
+        const name = wantedScheduler(port)?.name;
+        if (name !== undefined) asked.add(name);
+      }
+      for (const name of asked) {
+        const isKnown = known.has(name) && !(full && known.get(name) !== undefined);
+        if (!isKnown) await attempt(family, name);
+      }
+    },
+    lack: (name) => known.get(name),
+  };
+}

@@ -1,0 +1,141 @@
+/**
+ * The ipvs backend on kernels in memory: IPVS, nf_tables, interfaces, time. Two stages with one state are two processes
+ * of one host, or one process before and after its restart.
+ */
+import type { Backend, Change, Host, IPFamily, SelfChecking, SyncReport } from '../../../core/backend.ts';
+import { createFakeIPVS, createFakeIPVSState, type FakeIPVS, type FakeIPVSOptions } from '../../../core/netlink/ipvs-fake.ts';
+import { createFakeLinks, type FakeLinks } from '../../../core/netlink/link-fake.ts';
+import { createFakeNftables, createFakeState, type FakeNftables } from '../../../core/netlink/nftables/fake.ts';
+import { createBackend } from '../../../plugins/ipvs/backend.ts';
+import { parseOptions } from '../../../plugins/ipvs/options.ts';
+import { type FakeClock, fakeClock } from '../sync/fake-clock.ts';
+import { type FakeLog, fakeLog } from '../sync/fake-log.ts';
+
+export interface StageState {
+  readonly ipvs: ReturnType<typeof createFakeIPVSState>;
+  readonly tables: ReturnType<typeof createFakeState>;
+  readonly links: FakeLinks;
+}
+
+export interface StageOptions extends FakeIPVSOptions {
+  readonly options?: Readonly<Record<string, unknown>>;
+  readonly owned?: boolean;
+  readonly families?: readonly IPFamily[];
+  /** Names of the IP sets that there are. */
+  readonly ipsets?: readonly string[];
+}
+
+export interface Stage {
+  readonly state: StageState;
+  readonly ipvs: FakeIPVS;
+  readonly nftables: FakeNftables;
+  readonly links: FakeLinks;
+  readonly backend: Backend & SelfChecking;
+  readonly host: Host;
+  readonly log: FakeLog;
+  readonly clock: FakeClock;
+  /** What was done to the kernel, in order: "commit …", "ipvs …", "bind …", "name=value". */
+  readonly done: string[];
+  /** "namespace/name reason: note". */
+  readonly warnings: string[];
+  readonly requests: string[];
+  sync(change: Change): Promise<SyncReport>;
+  /** `ipvsadm -Sn` of one family. */
+  servers(family?: IPFamily): string;
+  addresses(family?: IPFamily): readonly string[];
+  /** Keys and data of a set, as text. */
+  elements(set: string, family?: 'ip' | 'ip6'): readonly string[];
+}
+
+export function newState(): StageState {
+  return { ipvs: createFakeIPVSState(), tables: createFakeState(), links: createFakeLinks() };
+}
+
+export function stage(settings: StageOptions = {}, state: StageState = newState()): Stage {
+  const { options = {}, owned = true, families = ['IPv4', 'IPv6'], ipsets = [], ...fakes } = settings;
+  const log = fakeLog();
+  const clock = fakeClock();
+  const done: string[] = [];
+  const warnings: string[] = [];
+  const requests: string[] = [];
+  const ipvs = createFakeIPVS(state.ipvs, fakes);
+  const nftables = createFakeNftables(state.tables);
+  const none = (what: string) => (): never => {
+    throw new Error(`the ipvs backend uses no ${what}`);
+  };
+  const host: Host = {
+    log,
+    exec: none('programs'),
+    spawn: none('programs'),
+    sysctl: { read: () => '0', ensure: (name, value) => void done.push(`${name}=${value}`) },
+    netlink: {
+      ipset: () => ({
+        names: () => ipsets,
+        createHashIP: none('IP sets'),
+        destroy: none('IP sets'),
+        flush: none('IP sets'),
+        members: none('IP sets'),
+      }),
+      nftablesGeneration: () => nftables.generation(),
+      nftables: () => ({
+        ...nftables,
+        async commit(transaction) {
+          const result = await nftables.commit(transaction);
+          if (result.operations > 0) done.push(`commit ${transaction.family}`);
+          return result;
+        },
+      }),
+      nfacct: none('counters'),
+      ipvs: () => ({
+        ...ipvs,
+        async apply(steps) {
+          const list = [...steps];
+          const result = await ipvs.apply(list);
+          for (const step of list) done.push(`ipvs ${step.do}`);
+          return result;
+        },
+      }),
+      dummyLink(name) {
+        const link = state.links.dummyLink(name);
+        return {
+          ...link,
+          async change({ add = [], remove = [] }) {
+            const wanted = { add: [...add], remove: [...remove] };
+            const result = await link.change(wanted);
+            for (const ip of wanted.remove) done.push(`unbind ${ip}`);
+            for (const ip of wanted.add) done.push(`bind ${ip}`);
+            return result;
+          },
+        };
+      },
+    },
+    clock,
+    signal: new AbortController().signal,
+    requestFullSync: (reason) => void requests.push(reason),
+    metrics: { register: () => () => {} },
+    events: { warn: ({ namespace, name }, reason, note) => void warnings.push(`${namespace}/${name} ${reason}: ${note}`) },
+  };
+  const backend = createBackend(host, { families, owned, options: parseOptions(options) });
+  return {
+    state,
+    ipvs,
+    nftables,
+    links: state.links,
+    backend,
+    host,
+    log,
+    clock,
+    done,
+    warnings,
+    requests,
+    sync: (change) => backend.sync(change),
+    servers: (family = 'IPv4') => ipvs.dump(family),
+    addresses: (family = 'IPv4') =>
+      [...(state.links.addresses('kube-ipvs0') ?? [])].filter((ip) => ip.includes(':') === (family === 'IPv6')).sort(),
+    elements(set, family = 'ip') {
+      const found = nftables.table(family, 'kube-ipvs')?.sets.find(({ name }) => name === set);
+      const text = (values: unknown): string => (Array.isArray(values) ? ` → ${values.join(' ')}` : '');
+      return [...(found?.elements ?? [])].map(({ key, data }) => `${key.join(' ')}${text(data)}`).sort();
+    },
+  };
+}
