@@ -39,6 +39,8 @@ export interface Endpoint {
   /** Node and zone as the EndpointSlice gives them; "" when it does not. */
   readonly nodeName: string;
   readonly zone: string;
+  /** The `kube-proxy.io/*` annotations of the EndpointSlice that it is from, shared by all of them; absent if none. */
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -298,6 +300,20 @@ export interface Host {
   /** Ask for a full sync soon, for example because something else removed our rules. */
   requestFullSync(reason: string): void;
   readonly metrics: PluginMetrics;
+  /** Tell the author of a Service what is wrong with it. */
+  readonly events: ServiceEvents;
+}
+
+/** For `kubectl describe service`: what only the Service's author can put right. */
+export interface ServiceEvents {
+  /**
+   * An event of type Warning on the Service, and a warning in the log. Returns at once; may be called in each sync:
+   * what was said within the last minutes is not said again. `reason`: a word in CamelCase for programs, of at most 128
+   * letters and digits ("UnknownScheduler"); `note`: one sentence that says what is wrong and the remedy. What several
+   * nodes say in the same words is one event: what is this node's alone should name it. Throws "KP_EVENT" if a name,
+   * the reason or the note cannot be one.
+   */
+  warn(service: { readonly namespace: string; readonly name: string }, reason: string, note: string): void;
 }
 
 /** Metrics of a plugin's own, read when someone scrapes. What every backend has, the core measures. */

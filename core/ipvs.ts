@@ -1,13 +1,13 @@
 /**
  * IPVS and the interface that makes its addresses local, as plugins see them, without `ipvsadm` and `ip`. Types only.
  *
- *   client ──▶ VirtualServer (protocol, address, port) ── scheduler ──▶ RealServer (address, port, weight)
+ *   client ──▶ VirtualServer (protocol, address, port; or a mark) ── scheduler ──▶ RealServer (address, port, weight)
  *
  * The kernel balances only packets that it takes for its own, so that each virtual server's address must be local: on
  * a dummy interface (`DummyLink`) if on no other.
  */
 
-/** What identifies a virtual server in its network namespace. */
+/** Identifies a virtual server by where packets go. */
 export interface VirtualServerAddress {
   readonly protocol: 'TCP' | 'UDP' | 'SCTP';
   readonly ip: string;
@@ -15,12 +15,28 @@ export interface VirtualServerAddress {
   readonly port: number;
 }
 
-export interface VirtualServer extends VirtualServerAddress {
+/**
+ * Identifies a virtual server by the mark that packets carry (a "firewall mark"; nf_tables' `meta mark set`), whatever
+ * their protocol, address and port. New connections of such packets are its, also where one of their address exists.
+ */
+export interface VirtualServerMark {
+  /** 1 to 2^32 - 1. */
+  readonly mark: number;
+  readonly family: 'IPv4' | 'IPv6';
+}
+
+/** What identifies a virtual server in its network namespace: `'mark' in key` tells which of both. */
+export type VirtualServerKey = VirtualServerAddress | VirtualServerMark;
+
+/** What a virtual server does, whatever identifies it. */
+export interface VirtualServerSettings {
   /** As `ipvsadm -s` names it: "rr", "wrr", "lc", "mh", …; "none" refuses new connections. At most 15 bytes. */
   readonly scheduler: string;
   /**
    * Seconds a client keeps its real server after its last new connection, at least as long as it has connections;
-   * 0 = it does not. At most 2147483.
+   * 0 = it does not. At most 2147483. Of a mark's virtual server this costs the translation of ports: what the kernel
+   * remembers of a client is an address alone, and connections keep the port that they asked for, whatever the real
+   * server's.
    */
   readonly persistenceSeconds: number;
   /** Clients whose addresses agree in so many bits are one, 1 to 32 or 128. Default: all bits. */
@@ -35,9 +51,12 @@ export interface VirtualServer extends VirtualServerAddress {
   readonly persistenceEngine?: string;
 }
 
+export type VirtualServer = VirtualServerKey & VirtualServerSettings;
+
 /** What identifies a real server of a virtual server. */
 export interface RealServerAddress {
   readonly ip: string;
+  /** 0, of virtual servers of a mark or of all ports: the one that the client asked for. */
   readonly port: number;
 }
 
@@ -68,9 +87,8 @@ export interface IPVSStatistics {
 }
 
 /** A virtual server as the kernel has it; whoever made it. */
-export interface VirtualServerState extends Required<VirtualServer> {
-  readonly statistics: IPVSStatistics;
-}
+export type VirtualServerState = VirtualServerKey &
+  Required<VirtualServerSettings> & { readonly statistics: IPVSStatistics };
 
 export interface RealServerState extends Required<RealServer> {
   /** TCP: established. UDP: all. */
@@ -86,18 +104,18 @@ export type IPVSStep =
   /** 'add' is refused (EEXIST) if there is one, 'set' (ESRCH) if there is none; the real servers stay. */
   | { readonly do: 'add virtual server' | 'set virtual server'; readonly server: VirtualServer }
   /** With its real servers. Succeeds if there is none. */
-  | { readonly do: 'delete virtual server'; readonly server: VirtualServerAddress }
+  | { readonly do: 'delete virtual server'; readonly server: VirtualServerKey }
   /**
    * 'add' is refused (EEXIST) if there is one, 'set' (ENOENT) if there is none, both (ESRCH) without the virtual
    * server. 'add' after 'delete', within two minutes, keeps the counters of connections.
    */
   | {
       readonly do: 'add real server' | 'set real server';
-      readonly server: VirtualServerAddress;
+      readonly server: VirtualServerKey;
       readonly real: RealServer;
     }
   /** Its connections go on, unless net/ipv4/vs/expire_nodest_conn. Succeeds if there is none. */
-  | { readonly do: 'delete real server'; readonly server: VirtualServerAddress; readonly real: RealServerAddress };
+  | { readonly do: 'delete real server'; readonly server: VirtualServerKey; readonly real: RealServerAddress };
 
 export interface IPVSRefusal {
   readonly step: IPVSStep;
@@ -117,10 +135,11 @@ export interface IPVSOutcome {
 
 /** A connection that IPVS tracks, or what persistence remembers of a client, whose port is 0 then. */
 export interface IPVSConnection {
-  /** "TCP", "UDP", "SCTP"; others for what firewall marks select. */
+  /** "TCP", "UDP", "SCTP"; "IP" for a client that a virtual server of a mark remembers; others of others. */
   readonly protocol: string;
   readonly clientIP: string;
   readonly clientPort: number;
+  /** Of protocol "IP" no address but the mark: 10 is "0.0.0.10", or "0:a::". */
   readonly ip: string;
   readonly port: number;
   readonly realIP: string;
@@ -140,8 +159,8 @@ export interface IPVSTimeouts {
 /**
  * Methods reject with a NetlinkError that names operation and object: KP_NETLINK_REFUSED (`errno` "EPERM": needs
  * CAP_NET_ADMIN), KP_NETLINK_UNSUPPORTED (the module has gone), KP_NETLINK_INVALID, and KP_NETLINK_TIMEOUT, _OVERRUN
- * and _MALFORMED, after which the outcome is unknown: list what there is. Virtual servers that firewall marks select,
- * and those of other protocols, are never shown.
+ * and _MALFORMED, after which the outcome is unknown: list what there is. Virtual servers of other protocols are never
+ * shown.
  */
 export interface IPVS {
   /**
@@ -153,12 +172,15 @@ export interface IPVS {
    * waits until nobody uses the old one, some milliseconds.
    */
   apply(steps: Iterable<IPVSStep>): Promise<IPVSOutcome>;
-  /** All of a family, in no order. What is added or deleted meanwhile may make others be missed or come twice. */
+  /**
+   * All of a family, whoever made them and whatever identifies them, in no order. What is added or deleted meanwhile may
+   * make others be missed or come twice.
+   */
   virtualServers(family: 'IPv4' | 'IPv6'): Promise<readonly VirtualServerState[]>;
   /** Undefined if there is none. */
-  virtualServer(address: VirtualServerAddress): Promise<VirtualServerState | undefined>;
+  virtualServer(key: VirtualServerKey): Promise<VirtualServerState | undefined>;
   /** The last added first. Empty, too, if there is no such virtual server. One listing for each: the dear part of a full comparison. */
-  realServers(of: VirtualServerAddress): Promise<readonly RealServerState[]>;
+  realServers(of: VirtualServerKey): Promise<readonly RealServerState[]>;
   /** All connections of both families, in no order. Reads text: nothing to do often. */
   connections(each: (connection: IPVSConnection) => void): Promise<void>;
   /**

@@ -61,6 +61,11 @@ export type NftField =
   | 'meta oifname'
   /** 32 bits that travel with the packet to the next hook at most; the way to hand a number from rule to rule. */
   | 'meta priority'
+  /**
+   * 32 bits that travel with the packet as long as it is in this host, and that routing and IPVS look at; others may set
+   * bits of it, too.
+   */
+  | 'meta mark'
   /** The connection's first packet as it was before any translation. */
   | 'ct original ip daddr'
   | 'ct original ip6 daddr'
@@ -96,6 +101,8 @@ export type NftStatement =
   | { readonly in: string; readonly key: readonly NftExpression[]; readonly not?: boolean }
   /** `meta priority` becomes a number, or a map's answer; without an answer the rule ends here. */
   | { readonly priority: number | NftLookup }
+  /** All bits of `meta mark` become a number, or a map's answer; without an answer the rule ends here. */
+  | { readonly mark: number | NftLookup }
   /** Goes where a verdict map says; goes on if it says nothing. */
   | { readonly vmap: NftLookup }
   /** Translates the destination to the address and port that a map holds; without an answer the rule ends here. */

@@ -1,11 +1,13 @@
 /**
  * `npm test [-- FILTER …]`: runs every *.test.ts below test/, or those whose path contains a filter, each as its own
- * process. Pure tests go two at a time; what talks to a kernel goes alone. The last line is always
- * "N passed, N failed, N skipped"; the exit status is 1 if anything failed.
+ * process. Pure tests go two at a time; what talks to a kernel goes alone; test/vm/run.ts, last, runs those of the
+ * virtual machine. The last line is always "N passed, N failed, N skipped"; the exit status is 1 if anything failed.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { ensurePackages } from '../build/packages.ts';
 import { type FileRun, judge, type Verdict } from './run-summary.ts';
@@ -29,7 +31,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 process.exitCode = await main(process.argv.slice(2));
 
 async function main(filters: readonly string[]): Promise<number> {
-  const files = testFiles(filters);
+  const all = testFiles(filters);
+  const files = all.filter((file) => folder(file) !== 'vm');
   getPackages();
   const verdicts: Verdict[] = [];
   const isBuilt = files.some((file) => BUILT.includes(folder(file))) ? build() : false;
@@ -51,26 +54,24 @@ async function main(filters: readonly string[]): Promise<number> {
   if (!isBuilt && files.some((file) => BUILT.includes(folder(file)))) {
     verdicts.push({ passed: 0, failed: 1, skipped: 0, reasons: [], fault: '' });
   }
-  if (files.length === 0) console.log(`no test file's path contains ${filters.join(' or ') || '.test.ts'}`);
+  const inMachines = all.filter((file) => folder(file) === 'vm');
+  if (inMachines.length > 0) verdicts.push(await runMachines(inMachines));
+  if (all.length === 0) console.log(`no test file's path contains ${filters.join(' or ') || '.test.ts'}`);
   const sum = (count: 'passed' | 'failed' | 'skipped') =>
     verdicts.reduce((total, verdict) => total + verdict[count], 0);
   const failed = sum('failed');
   console.log(`${sum('passed')} passed, ${failed} failed, ${sum('skipped')} skipped`);
-  return failed > 0 || files.length === 0 ? 1 : 0;
+  return failed > 0 || all.length === 0 ? 1 : 0;
 }
 
 /** Paths from the repository's root, in the order in which they run. */
 function testFiles(filters: readonly string[]): readonly string[] {
   const rank = (file: string) => (FOLDERS.indexOf(folder(file)) + FOLDERS.length + 1) % (FOLDERS.length + 1);
-  return (
-    readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' })
-      .filter((file) => file.endsWith('.test.ts'))
-      .map((file) => join('test', file))
-      // Those of the virtual machine run in it: npm run test:vm.
-      .filter((file) => folder(file) !== 'vm')
-      .filter((file) => filters.length === 0 || filters.some((filter) => file.includes(filter)))
-      .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1))
-  );
+  return readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.test.ts'))
+    .map((file) => join('test', file))
+    .filter((file) => filters.length === 0 || filters.some((filter) => file.includes(filter)))
+    .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
 }
 
 function folder(file: string): string {
@@ -101,6 +102,29 @@ function build(): boolean {
   }
   console.log(`FAIL npm run build -- all  ${seconds} s; what needs the executables was not run\n${stdout}${stderr}`);
   return false;
+}
+
+/** Prints what it prints, but for its last line. */
+async function runMachines(files: readonly string[]): Promise<Verdict> {
+  const child = spawn(process.execPath, ['test/vm/run.ts', ...files], {
+    cwd: ROOT,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  running.add(child);
+  const ended = once(child, 'exit');
+  let last = '';
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (last !== '') console.log(last);
+    last = line;
+  }
+  await ended;
+  running.delete(child);
+  const [, passed, failed, skipped] = /^(\d+) passed, (\d+) failed, (\d+) skipped$/.exec(last) ?? [];
+  if (passed !== undefined) {
+    return { passed: Number(passed), failed: Number(failed), skipped: Number(skipped), reasons: [], fault: '' };
+  }
+  console.log(`${last}\nFAIL test/vm/run.ts  ended without a summary`);
+  return { passed: 0, failed: 1, skipped: 0, reasons: [], fault: '' };
 }
 
 async function runFile(file: string): Promise<Verdict> {

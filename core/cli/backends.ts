@@ -18,8 +18,8 @@ export interface BuiltIn {
   /** The plugin's own, repeated for --help, which loads no plugin. */
   readonly summary: string;
   readonly load: () => Promise<{ readonly default: BackendPlugin }>;
-  /** Options with which it need not find out what it does not need for cleaning up. */
-  readonly cleanupOptions?: Readonly<Record<string, unknown>>;
+  /** Options for cleaning up: what it then need not find out, and what is not its own to remove. */
+  readonly cleanupOptions?: (settings: Settings) => Readonly<Record<string, unknown>>;
   /** Without its own options it does not know what it left. */
   readonly cleanedByOptions?: true;
   /** The plugin's own, repeated: what it left need not go when another one takes over. */
@@ -34,12 +34,20 @@ export const BUILT_IN: readonly BuiltIn[] = [
     summary: 'DNAT rules written with iptables-restore; nft and legacy variants, IPv4 and IPv6',
     load: () => import('../../plugins/iptables/index.ts'),
     options: ({ masqueradeBit }) => ({ masqueradeBit }),
-    cleanupOptions: { affinity: 'recent', hairpin: 'rules' },
+    cleanupOptions: () => ({ affinity: 'recent', hairpin: 'rules' }),
   },
   {
     name: 'nftables',
     summary: 'maps in nf_tables, written over netlink; cost per change does not grow; IPv4 and IPv6',
     load: () => import('../../plugins/nftables/index.ts'),
+  },
+  {
+    name: 'ipvs',
+    summary:
+      "virtual servers in the kernel's IPVS, written over netlink; schedulers, weights, graceful ends; IPv4 and IPv6",
+    load: () => import('../../plugins/ipvs/index.ts'),
+    options: ({ ipvs }) => whatSays(ipvs),
+    cleanupOptions: ({ ipvs: { excludeCIDRs } }) => whatSays({ excludeCIDRs }),
   },
   {
     name: 'exec',
@@ -54,6 +62,12 @@ export const BUILT_IN: readonly BuiltIn[] = [
     leavesHostAlone: true,
   },
 ];
+
+/** Without "", 0, false and empty lists, which leave it to the plugin. */
+function whatSays(settings: object): Readonly<Record<string, unknown>> {
+  const says = (value: unknown): boolean => (Array.isArray(value) ? value.length > 0 : Boolean(value));
+  return Object.fromEntries(Object.entries(settings).filter(([, value]) => says(value)));
+}
 
 export function backendNames(): readonly string[] {
   return BUILT_IN.map(({ name }) => name);

@@ -95,7 +95,7 @@ async function cleanUpEach(run: Run, named: LoadedBackend | undefined, earlierFa
       terminal.stdout(`${entry.name}: not tried; if it ran here: ${how}\n`);
       continue;
     }
-    report(entry.name, await cleanUpBuiltIn(entry, log, options));
+    report(entry.name, await cleanUpBuiltIn(entry, { settings, log, options }));
   }
   if (named && !named.builtIn) {
     const { plugin } = named;
@@ -124,8 +124,9 @@ const PROGRAM_OPTIONS: readonly string[] = ['command', 'args', 'options'];
 /**
  * Built-in ones are cleaned up wherever they may have run; others if they did so in this process, with the options that
  * they had, since nothing else tells that they exist. When `signal` is aborted, their Hosts end what they started.
+ * `settings` tells those in force.
  */
-export function createLeftovers(log: Log, signal: AbortSignal): Leftovers {
+export function createLeftovers(log: Log, signal: AbortSignal, settings: () => Settings): Leftovers {
   let current: ChosenBackend | undefined;
   /** Another one was in force in this process. */
   let replaced = false;
@@ -184,7 +185,7 @@ export function createLeftovers(log: Log, signal: AbortSignal): Leftovers {
       const removed: string[] = [];
       for (const entry of BUILT_IN) {
         if (entry.name === name || entry.leavesHostAlone || entry.cleanedByOptions) continue;
-        const kind = await tidy(entry.name, cleanUpBuiltIn(entry, log, {}, signal));
+        const kind = await tidy(entry.name, cleanUpBuiltIn(entry, { settings: settings(), log, signal }));
         if (kind === 'clean') removed.push(entry.name);
       }
       let mayLack = false;
@@ -246,14 +247,16 @@ type Outcome =
   | { readonly kind: 'unsupported'; readonly reason: string }
   | { readonly kind: 'failed'; readonly error: unknown };
 
-async function cleanUpBuiltIn(
-  entry: BuiltIn,
-  log: Log,
-  options: Readonly<Record<string, unknown>> = {},
-  signal?: AbortSignal,
-): Promise<Outcome> {
+interface BuiltInCleanup {
+  readonly settings: Settings;
+  readonly log: Log;
+  readonly options?: Readonly<Record<string, unknown>>;
+  readonly signal?: AbortSignal;
+}
+
+async function cleanUpBuiltIn(entry: BuiltIn, { settings, log, options, signal }: BuiltInCleanup): Promise<Outcome> {
   try {
-    const chosen = { plugin: await loadBackend(entry), options: { ...entry.cleanupOptions, ...options } };
+    const chosen = { plugin: await loadBackend(entry), options: { ...entry.cleanupOptions?.(settings), ...options } };
     return await cleanUp(chosen, log, signal);
   } catch (error) {
     return { kind: 'failed', error };

@@ -97,6 +97,7 @@ async function serve({ settings, line, log }: Run, choose: typeof chooseBackend,
     onFault: (metric, error) => log.warn('A metric could not be read and is left out', { metric, error }),
   });
   let proxy: NodeProxy | undefined;
+  let inForce = settings;
   let readAtMs: number | undefined = file === '' ? undefined : Date.now();
 
   const live = createLiveConfiguration({
@@ -104,7 +105,16 @@ async function serve({ settings, line, log }: Run, choose: typeof chooseBackend,
     initial: settings,
     initialHash: settings.configHash,
     evaluate: (text) => loadConfigText(text, file, line, backendNames()),
-    apply: async (before, after) => proxy?.apply(before, after),
+    async apply(before, after) {
+      // Before it is applied: what the backend before left goes as soon as the new one is ready.
+      inForce = after;
+      try {
+        await proxy?.apply(before, after);
+      } catch (error) {
+        inForce = before;
+        throw error;
+      }
+    },
     waitsFor: () => proxy?.waitsFor(),
     log,
     onEdit({ refused }) {
@@ -113,7 +123,7 @@ async function serve({ settings, line, log }: Run, choose: typeof chooseBackend,
         proxy?.events().record(configurationRefused(nodeName(settings), file, refused.join('; ')));
     },
   });
-  const leftovers = createLeftovers(log, shutdown.signal);
+  const leftovers = createLeftovers(log, shutdown.signal, () => inForce);
   const addresses = watch(log, () => proxy?.nodeChanged());
   let watched: { stop(): Promise<void> } | undefined;
   try {

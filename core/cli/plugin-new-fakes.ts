@@ -28,6 +28,7 @@ export function fakeHost(parts = {}) {
     signal: new AbortController().signal,
     requestFullSync: absent,
     metrics: { register: () => () => {} },
+    events: { warn() {} },
     ...parts,
   };
 }

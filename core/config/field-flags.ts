@@ -55,7 +55,13 @@ export const FIELD_FLAGS = {
       'DIR/NAME with an index of one of these kinds.',
     WINS,
   ),
-  'ipvs-scheduler': field('ipvs', 'ipvs.scheduler', text('NAME'), '', 'The scheduler of IPVS. Default: rr.'),
+  'ipvs-scheduler': field(
+    'ipvs',
+    'ipvs.scheduler',
+    text('NAME'),
+    '',
+    'The scheduler of IPVS, whichever the kernel has. Default: rr.',
+  ),
   'ipvs-exclude-cidrs': field(
     'ipvs',
     'ipvs.excludeCIDRs',
@@ -129,7 +135,7 @@ export const FIELD_FLAGS = {
     'iptables.localhostNodePorts',
     bool,
     'true',
-    'Node ports answer on 127.0.0.0/8 too (IPv4 only).',
+    'Node ports answer on 127.0.0.0/8 too (IPv4 only; never with the backend ipvs, whose kernel part forbids it).',
   ),
   'masquerade-all': field(
     'traffic',

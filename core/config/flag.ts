@@ -40,7 +40,7 @@ export const FLAG_GROUPS = {
   traffic: 'What is matched and masqueraded',
   sync: 'When it syncs',
   kernel: 'What is set in the kernel',
-  ipvs: 'For the backend ipvs, which is to come',
+  ipvs: 'For the backend ipvs',
   serve: 'Health and metrics',
   log: 'Log',
   render: 'Only for kube-proxy render',

@@ -158,11 +158,12 @@ export function checkSettings(line: CommandLine, backends: readonly string[], fi
     if (flag !== undefined) return item === undefined ? flag : `${flag} ${item}`;
     return file ? place(file.fileName, decoded?.lines.get(field) ?? 0, path) : flagOf(field);
   };
+  const isGiven = (field: FieldPath): boolean => flagged.origins.has(field) || decoded?.lines.has(field) === true;
   const unreadable = unreadableFields(line, decoded);
   const problems = validate(configuration, {
     backends,
     name: (field) => (file ? field : flagOf(field)),
-    isGiven: (field) => flagged.origins.has(field) || decoded?.lines.has(field) === true,
+    isGiven,
     isUnreadable: (field) => unreadable.has(field),
   });
   const faults = [
@@ -178,6 +179,7 @@ export function checkSettings(line: CommandLine, backends: readonly string[], fi
     ...gates.unknown.map(({ name, what }): Fault => ({ where: where('featureGates', name), what })),
     ...(decoded ? withoutEffect(decoded, where) : []),
     ...unusedKubeconfig(line, decoded, where),
+    ...unusedLocalhost(configuration, isGiven, where),
   ];
   const origin = { configFile: file?.fileName ?? '', configHash: file ? configHash(file.text) : '' };
   return { settings: { ...origin, ...toSettings(configuration, line, gates.gates, backends), warnings }, faults };
@@ -218,6 +220,18 @@ function unusedKubeconfig(line: CommandLine, decoded: Decoded | undefined, where
   const field = 'clientConnection.kubeconfig';
   if (line.command !== 'run' || line.values.manifests === '' || !decoded?.lines.has(field)) return [];
   return [{ where: where(field), what: 'is not used, because --manifests says where Services come from' }];
+}
+
+function unusedLocalhost(
+  { mode, backend, iptables }: KubeProxyConfiguration,
+  isGiven: (field: FieldPath) => boolean,
+  where: Where,
+): readonly Fault[] {
+  const field = 'iptables.localhostNodePorts';
+  if (mode !== 'ipvs' || backend !== '' || !iptables.localhostNodePorts || !isGiven(field)) return [];
+  return [
+    { where: where(field), what: 'has no effect: IPVS sends nothing that comes from 127.0.0.0/8 to another host' },
+  ];
 }
 
 /** Fields that a file sets though they do nothing here. */
@@ -268,7 +282,8 @@ function toSettings(
       podBridgeInterface: detectLocal.bridgeInterface,
       podInterfaceNamePrefix: detectLocal.interfaceNamePrefix,
       nodePortAddresses: primary ? ['primary'] : canonicalCIDRs(configuration.nodePortAddresses),
-      localhostNodePorts: configuration.iptables.localhostNodePorts,
+      // IPVS refuses to send what comes from a loopback address to another host.
+      localhostNodePorts: configuration.iptables.localhostNodePorts && backend !== 'ipvs',
       masqueradeAll,
       serviceCIDRs: values['service-cidr'],
       tcpBeLiberal: conntrack.tcpBeLiberal,

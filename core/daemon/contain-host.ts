@@ -118,6 +118,11 @@ export function containHost({ host, context, calls, clock }: ContainHostOptions)
         };
       },
     },
+    events: {
+      warn(service, reason, note) {
+        if (!released) outsidePlugins(() => host.events.warn(service, reason, note));
+      },
+    },
   };
 
   return {

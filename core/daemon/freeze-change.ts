@@ -27,7 +27,10 @@ export function frozenFault(error: Error): Error {
 
 function freezePort(port: ServicePort): void {
   for (const list of [port.cluster, port.local, port.keepsFlowsUDP ?? []]) {
-    for (const endpoint of list) Object.freeze(endpoint);
+    for (const endpoint of list) {
+      if (endpoint.annotations) Object.freeze(endpoint.annotations);
+      Object.freeze(endpoint);
+    }
     Object.freeze(list);
   }
   Object.freeze(port.externalIPs);

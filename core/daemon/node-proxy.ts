@@ -26,6 +26,7 @@ import {
 } from '../observe/event-reasons.ts';
 import type { Log } from '../observe/log.ts';
 import type { Metrics } from '../observe/metrics.ts';
+import { createServiceEvents } from '../observe/service-events.ts';
 import type { BackendUse } from '../sync/loops.ts';
 import { type Sync, startSync } from '../sync/start.ts';
 import { differences } from './differences.ts';
@@ -165,6 +166,12 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
       requestFullSync(reason) {
         if (opened !== undefined && backend === opened) sync?.requestFullSync(reason);
       },
+      events: createServiceEvents({
+        log: log.child(name),
+        clock,
+        record: (event) => source.events.record(event),
+        uid: uidOf,
+      }),
       clock,
       onFault: (plugin, kind) => metrics.backendFault({ backend: plugin, kind }),
     });
@@ -251,6 +258,11 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
   }
 
   const nodeName = (): string => options.nodeName(settings);
+  /** Of a Service; "" when it is not, or no longer, known. */
+  function uidOf(namespace: string, name: string): string {
+    return sync?.service(namespace, name)?.uid ?? '';
+  }
+
   const onBindFailure: SurfacesOptions['onBindFailure'] = (server, { address, error }) => {
     const event = server === 'health' ? healthServerFailed : metricsServerFailed;
     source.events.record(event(nodeName(), `${address}: ${error.message}`));
@@ -286,8 +298,8 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
       flags: options.flags,
       onBindFailure,
       onServiceListenFailure({ namespace, name, port, error }) {
-        const uid = sync?.service(namespace, name)?.uid ?? '';
-        source.events.record(serviceHealthServerFailed({ namespace, name, uid }, nodeName(), port, error.message));
+        const service = { namespace, name, uid: uidOf(namespace, name) };
+        source.events.record(serviceHealthServerFailed(service, nodeName(), port, error.message));
       },
     });
     source.events.record(starting(nodeName(), backend!.plugin.name));

@@ -6,7 +6,7 @@
  *        │      └───▶ contain-host.ts      what it starts is known to be the plugin's
  *        └──────────▶ plugin-faults.ts     what escapes degrades health and leads to a full sync
  */
-import type { Backend, BackendPlugin, Clock, Logger, PluginMetrics } from '../backend.ts';
+import type { Backend, BackendPlugin, Clock, Logger, PluginMetrics, ServiceEvents } from '../backend.ts';
 import { createHost } from '../node/host.ts';
 import type { Log } from '../observe/log.ts';
 import { BACKEND_MEMBERS, type Misspelt, misspelt, PLUGIN_MEMBERS } from '../plugin/members.ts';
@@ -45,6 +45,8 @@ export interface OpenBackendOptions {
   readonly log: Log;
   readonly signal: AbortSignal;
   readonly metrics: PluginMetrics;
+  /** Default: nobody is told. */
+  readonly events?: ServiceEvents;
   readonly requestFullSync: (reason: string) => void;
   readonly clock: Clock;
   /** Told of each fault that escaped, and of each stall. */
@@ -71,6 +73,7 @@ export async function openBackend(options: OpenBackendOptions): Promise<OpenBack
     signal: options.signal,
     requestFullSync,
     metrics: options.metrics,
+    events: options.events,
   });
   const contained = containHost({ host, context, calls, clock });
   const release = (): void => {

@@ -10,7 +10,7 @@ import type { Node, ServiceCIDR } from './objects.ts';
 const IPV6_LINK_LOCAL = 'fe80::/10';
 const LINK_LOCAL_PREFIX_LENGTH = 10;
 /** The device that IPVS mode binds Service addresses to. They are the node's to the kernel, but not to anyone else. */
-const IPVS_DEVICE = 'kube-ipvs0';
+export const IPVS_DEVICE = 'kube-ipvs0';
 
 /**
  * `node` is undefined until (or unless) the Node object is known. `ranges`: of the cluster's ServiceCIDR objects; those

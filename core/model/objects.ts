@@ -51,6 +51,8 @@ export interface EndpointSlice {
   readonly endpoints: readonly SliceEndpoint[];
   /** Annotation endpoints.kubernetes.io/last-change-trigger-time in milliseconds since the epoch; 0 = none. */
   readonly triggerTimeMs: number;
+  /** Only the kube-proxy.io/* ones; absent when there are none. */
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 export interface SlicePort {

@@ -17,6 +17,7 @@ import {
   readEnvelope,
   readList,
   readMap,
+  readOwnAnnotations,
   readText,
   show,
 } from './raw-object.ts';
@@ -49,7 +50,9 @@ export function parseEndpointSlice(raw: unknown): Parsed<EndpointSlice> {
   const endpoints = readEndpoints(envelope, addressType, problems);
   const { namespace, name } = envelope;
   const triggerTimeMs = readTriggerTime(envelope.annotations[TRIGGER_TIME]);
-  return { value: { namespace, name, serviceName, family: addressType, ports, endpoints, triggerTimeMs }, problems };
+  const annotations = readOwnAnnotations(envelope, problems);
+  const value: EndpointSlice = { namespace, name, serviceName, family: addressType, ports, endpoints, triggerTimeMs };
+  return { value: annotations ? { ...value, annotations } : value, problems };
 }
 
 /** Undefined when the list cannot be what the API would send. */

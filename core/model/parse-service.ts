@@ -20,11 +20,11 @@ import {
   readEnvelope,
   readList,
   readMap,
+  readOwnAnnotations,
   show,
 } from './raw-object.ts';
 
 const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
-const OWN_ANNOTATIONS = 'kube-proxy.io/';
 const DEFAULT_AFFINITY_SECONDS = 10_800;
 const MAX_AFFINITY_SECONDS = 86_400;
 const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
@@ -68,7 +68,7 @@ export function parseService(raw: unknown): Parsed<Service> {
     externalPolicy,
     affinitySeconds: readAffinity(spec, problems),
     healthCheckNodePort: needsHealthCheck ? readHealthCheckNodePort(spec.healthCheckNodePort, problems) : 0,
-    annotations: readOwnAnnotations(envelope.annotations, problems),
+    annotations: readOwnAnnotations(envelope, problems) ?? {},
   };
   return { value, problems };
 }
@@ -228,16 +228,6 @@ function readHealthCheckNodePort(value: unknown, problems: string[]): number {
       'externalTrafficPolicy Local needs; no health check is served',
   );
   return 0;
-}
-
-function readOwnAnnotations(annotations: RawObject, problems: string[]): Readonly<Record<string, string>> {
-  const own: Record<string, string> = {};
-  for (const [key, value] of Object.entries(annotations)) {
-    if (!key.startsWith(OWN_ANNOTATIONS)) continue;
-    if (typeof value === 'string') own[key] = value;
-    else problems.push(`metadata.annotations["${key}"]: ${show(value)} is not text; ignored`);
-  }
-  return own;
 }
 
 function isProtocol(value: unknown): value is Protocol {

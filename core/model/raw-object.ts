@@ -95,6 +95,24 @@ export function readText(value: unknown, field: string, problems: string[]): str
   return '';
 }
 
+const OWN_ANNOTATIONS = 'kube-proxy.io/';
+
+/** Those of its annotations that are for kube-proxy; undefined when there are none. */
+export function readOwnAnnotations(
+  { annotations }: Envelope,
+  problems: string[],
+): Readonly<Record<string, string>> | undefined {
+  let own: Record<string, string> | undefined;
+  for (const [key, value] of Object.entries(annotations)) {
+    if (!key.startsWith(OWN_ANNOTATIONS)) continue;
+    if (typeof value === 'string') {
+      own ??= {};
+      own[key] = value;
+    } else problems.push(`metadata.annotations["${key}"]: ${show(value)} is not text; ignored`);
+  }
+  return own;
+}
+
 /** A choice with a default: absent or "" takes it silently, an unknown value with a problem. */
 export function readChoice<T extends string>(
   value: unknown,

@@ -134,7 +134,8 @@ function mergeCandidates(slices: readonly EndpointSlice[], port: ServicePortSpec
       if (slicePort.name !== port.name || slicePort.protocol !== port.protocol) continue;
       for (const endpoint of slice.endpoints) {
         const key = ipPort(endpoint.ip, slicePort.port);
-        if (!endpoint.terminating || !merged.has(key)) merged.set(key, { endpoint, port: slicePort.port });
+        if (endpoint.terminating && merged.has(key)) continue;
+        merged.set(key, { endpoint, port: slicePort.port, annotations: slice.annotations });
       }
     }
   }
@@ -156,8 +157,9 @@ function textsEqual(a: readonly string[], b: readonly string[]): boolean {
   return a === b || (a.length === b.length && a.every((text, index) => text === b[index]));
 }
 
-function annotationsEqual(a: ServicePort['annotations'], b: ServicePort['annotations']): boolean {
+function annotationsEqual(a: Endpoint['annotations'], b: Endpoint['annotations']): boolean {
   if (a === b) return true;
+  if (a === undefined || b === undefined) return false;
   const keys = Object.keys(a);
   return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key]);
 }
@@ -174,6 +176,7 @@ function endpointEqual(a: Endpoint, b: Endpoint): boolean {
       a.isLocal === b.isLocal &&
       a.ready === b.ready &&
       a.nodeName === b.nodeName &&
-      a.zone === b.zone)
+      a.zone === b.zone &&
+      annotationsEqual(a.annotations, b.annotations))
   );
 }

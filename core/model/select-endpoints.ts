@@ -19,6 +19,8 @@ import type { SliceEndpoint } from './objects.ts';
 export interface Candidate {
   readonly endpoint: SliceEndpoint;
   readonly port: number;
+  /** Of its slice. */
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface Selection {
@@ -54,7 +56,9 @@ export function selectEndpoints(candidates: readonly Candidate[], selector: Sele
     const known = made.get(candidate);
     if (known !== undefined) return known;
     const { ip, ready: isReady, nodeName, zone } = candidate.endpoint;
-    const endpoint = { ip, port: candidate.port, isLocal: here(candidate), ready: isReady, nodeName, zone };
+    const { port, annotations } = candidate;
+    const bare = { ip, port, isLocal: here(candidate), ready: isReady, nodeName, zone };
+    const endpoint = annotations ? { ...bare, annotations } : bare;
     made.set(candidate, endpoint);
     return endpoint;
   };

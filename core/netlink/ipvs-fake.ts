@@ -24,11 +24,20 @@ import type {
   RealServerAddress,
   RealServerState,
   VirtualServer,
-  VirtualServerAddress,
+  VirtualServerKey,
   VirtualServerState,
 } from '../ipvs.ts';
 import { attributed, NetlinkError, type NetlinkFault } from './errors.ts';
-import { checkAddress, checkStep, endpointName, serverName, stepObject, writeStep } from './ipvs-protocol.ts';
+import {
+  checkKey,
+  checkStep,
+  endpointName,
+  serverFamily,
+  serverName,
+  stepObject,
+  wholeLength,
+  writeStep,
+} from './ipvs-protocol.ts';
 import { stepRefusal } from './ipvs-refusals.ts';
 import { printServers } from './ipvs-text.ts';
 import { createMessageWriter } from './writer.ts';
@@ -60,7 +69,7 @@ export interface FakeIPVS extends IPVS {
   /** The lines of `ipvsadm -Sn`, sorted; of one family or of both. */
   dump(family?: 'IPv4' | 'IPv6'): string;
   /** Numbers of connections of a real server, from now on, whether it is there or was deleted. */
-  connect(server: VirtualServerAddress, real: RealServerAddress, connections: FakeConnections): void;
+  connect(server: VirtualServerKey, real: RealServerAddress, connections: FakeConnections): void;
   /** The next `apply` fails with this error, before anything happens or after all of it did. May be called ahead. */
   failNext(fault: NetlinkFault, when?: 'before' | 'after'): void;
   /** What is in `state` stays. */
@@ -99,7 +108,7 @@ export function createFakeIPVS(
 
   /** What the kernel answers; undefined: it did it. */
   function take(step: IPVSStep): Errno | undefined {
-    if (!families.includes(familyOf(step.server))) return 'EAFNOSUPPORT';
+    if (!families.includes(serverFamily(step.server))) return 'EAFNOSUPPORT';
     const name = serverName(step.server);
     const found = state.servers.get(name);
     if (step.do === 'add virtual server') {
@@ -124,7 +133,7 @@ export function createFakeIPVS(
     const name = endpointName(step.real);
     if (!families.includes(familyOf(step.real))) return 'EAFNOSUPPORT';
     if (step.do === 'delete real server') return reals.delete(name) ? undefined : 'ENOENT';
-    const isMixed = familyOf(step.real) !== familyOf(step.server);
+    const isMixed = familyOf(step.real) !== serverFamily(step.server);
     if (isMixed && step.real.forwarding !== 'tunnel') return 'EINVAL';
     if (step.do === 'add real server') {
       if (reals.has(name)) return 'EEXIST';
@@ -173,7 +182,7 @@ export function createFakeIPVS(
     return result;
   };
 
-  function connectionsOf(server: VirtualServerAddress, real: RealServerAddress): Required<FakeConnections> {
+  function connectionsOf(server: VirtualServerKey, real: RealServerAddress): Required<FakeConnections> {
     return state.connections.get(connectionKey(server, real)) ?? NO_CONNECTIONS;
   }
 
@@ -184,17 +193,17 @@ export function createFakeIPVS(
     async virtualServers(family) {
       assertOpen('ipvs list');
       const all = [...state.servers.values()].map(({ server }) => server);
-      return all.filter((server) => familyOf(server) === family).map(shownServer);
+      return all.filter((server) => serverFamily(server) === family).map(shownServer);
     },
-    async virtualServer(address) {
+    async virtualServer(key) {
       assertOpen('ipvs find');
-      checkAddress(address);
-      const found = state.servers.get(serverName(address));
+      checkKey(key);
+      const found = state.servers.get(serverName(key));
       return found && shownServer(found.server);
     },
     async realServers(of) {
       assertOpen('ipvs list real servers');
-      checkAddress(of);
+      checkKey(of);
       const reals = [...(state.servers.get(serverName(of))?.reals.values() ?? [])];
       return reals.reverse().map((real) => shownReal(real, connectionsOf(of, real)));
     },
@@ -221,7 +230,9 @@ export function createFakeIPVS(
     },
     info: async () => ({ version: '1.2.1', connectionTableSize: 4096 }),
     dump(family) {
-      const all = [...state.servers.values()].filter(({ server }) => familyOf(server) === (family ?? familyOf(server)));
+      const all = [...state.servers.values()].filter(
+        ({ server }) => family === undefined || serverFamily(server) === family,
+      );
       return printServers(all.map(({ server, reals }) => ({ server, reals: [...reals.values()] })));
     },
     connect(server, real, connections) {
@@ -236,7 +247,7 @@ export function createFakeIPVS(
   };
 }
 
-function connectionKey(server: VirtualServerAddress, real: RealServerAddress): string {
+function connectionKey(server: VirtualServerKey, real: RealServerAddress): string {
   return `${serverName(server)} ${endpointName(real)}`;
 }
 
@@ -252,14 +263,17 @@ function canReceive(ip: string): boolean {
   return ip !== '0.0.0.0' && ip !== '255.255.255.255' && !(first >= 224 && first < 240);
 }
 
+function keyOf(server: VirtualServerKey): VirtualServerKey {
+  if ('mark' in server) return { mark: server.mark, family: server.family };
+  return { protocol: server.protocol, ip: server.ip, port: server.port };
+}
+
 function completeServer(server: VirtualServer): Required<VirtualServer> {
   return {
-    protocol: server.protocol,
-    ip: server.ip,
-    port: server.port,
+    ...keyOf(server),
     scheduler: server.scheduler,
     persistenceSeconds: server.persistenceSeconds,
-    persistencePrefix: server.persistencePrefix ?? (server.ip.includes(':') ? 128 : 32),
+    persistencePrefix: server.persistencePrefix ?? wholeLength(server),
     hashPort: server.hashPort ?? false,
     hashFallback: server.hashFallback ?? false,
     onePacket: server.onePacket ?? false,

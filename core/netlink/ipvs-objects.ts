@@ -3,7 +3,7 @@
  * and byte orders. By hand instead of with attributes.ts: a listing has 100,000 real servers of 40 attributes each, of
  * which half repeat the statistics in 32 bits.
  */
-import type { IPVSStatistics, RealServerState, VirtualServerState } from '../ipvs.ts';
+import type { IPVSStatistics, RealServerState, VirtualServerKey, VirtualServerState } from '../ipvs.ts';
 import { attributeText, HOST_IS_LITTLE_ENDIAN as LITTLE } from './attributes.ts';
 import { malformed } from './errors.ts';
 import * as ipvs from './ipvs-protocol.ts';
@@ -25,8 +25,8 @@ const PROTOCOL_NAMES = new Map(
 
 export interface IPVSReader {
   /**
-   * `attributes` of a message about a virtual server. Undefined: one that a firewall mark selects, or of a protocol that
-   * we do not know. @throws NetlinkError KP_NETLINK_MALFORMED
+   * `attributes` of a message about a virtual server. Undefined: one of a protocol that we do not know.
+   * @throws NetlinkError KP_NETLINK_MALFORMED
    */
   virtualServer(attributes: Uint8Array): VirtualServerState | undefined;
   /** @throws NetlinkError KP_NETLINK_MALFORMED */
@@ -57,6 +57,19 @@ export function createIPVSReader(): IPVSReader {
     throw malformed(`an address of family ${family}`);
   }
 
+  /** The kernel shows a mark in place of protocol, address and port. */
+  function serverKey(bytes: Uint8Array, family: number): VirtualServerKey | undefined {
+    if (inner.has(ipvs.IPVS_SVC_ATTR_FWMARK)) {
+      const mark = inner.u32(bytes, ipvs.IPVS_SVC_ATTR_FWMARK, LITTLE);
+      if (family !== ipvs.AF_INET && family !== ipvs.AF_INET6) throw malformed(`a mark of family ${family}`);
+      return { mark, family: family === ipvs.AF_INET6 ? 'IPv6' : 'IPv4' };
+    }
+    const protocol = PROTOCOL_NAMES.get(inner.u16(bytes, ipvs.IPVS_SVC_ATTR_PROTOCOL, LITTLE));
+    if (protocol === undefined) return undefined;
+    const ip = address(bytes, ipvs.IPVS_SVC_ATTR_ADDR, family);
+    return { protocol, ip, port: inner.u16(bytes, ipvs.IPVS_SVC_ATTR_PORT, false) };
+  }
+
   function text(bytes: Uint8Array, type: number, what: string): string {
     const at = inner.at(type, what);
     return attributeText(bytes.subarray(at, at + inner.length(type)));
@@ -67,18 +80,15 @@ export function createIPVSReader(): IPVSReader {
       outer.read(bytes, 0, bytes.length);
       const start = outer.at(ipvs.IPVS_CMD_ATTR_SERVICE, 'a virtual server');
       inner.read(bytes, start, outer.length(ipvs.IPVS_CMD_ATTR_SERVICE));
-      if (inner.has(ipvs.IPVS_SVC_ATTR_FWMARK)) return undefined;
-      const protocol = PROTOCOL_NAMES.get(inner.u16(bytes, ipvs.IPVS_SVC_ATTR_PROTOCOL, LITTLE));
-      if (protocol === undefined) return undefined;
       const family = inner.u16(bytes, ipvs.IPVS_SVC_ATTR_AF, LITTLE);
+      const key = serverKey(bytes, family);
+      if (key === undefined) return undefined;
       const flags = inner.firstU32(bytes, ipvs.IPVS_SVC_ATTR_FLAGS);
       const isV6 = family === ipvs.AF_INET6;
       const mask = inner.u32(bytes, ipvs.IPVS_SVC_ATTR_NETMASK, isV6 ? LITTLE : false);
       const timeout = inner.u32(bytes, ipvs.IPVS_SVC_ATTR_TIMEOUT, LITTLE);
       return {
-        protocol,
-        ip: address(bytes, ipvs.IPVS_SVC_ATTR_ADDR, family),
-        port: inner.u16(bytes, ipvs.IPVS_SVC_ATTR_PORT, false),
+        ...key,
         scheduler: text(bytes, ipvs.IPVS_SVC_ATTR_SCHED_NAME, 'a scheduler'),
         // Without the flag the time means nothing.
         persistenceSeconds: (flags & ipvs.IP_VS_SVC_F_PERSISTENT) === 0 ? 0 : timeout,

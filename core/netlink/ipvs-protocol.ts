@@ -2,6 +2,7 @@
  * Requests of the generic netlink family "IPVS" (linux/ip_vs.h), without I/O:
  *
  *   genlmsghdr { command, 1 }   SERVICE { AF, PROTOCOL, ADDR, PORT, … }   DEST { ADDR, PORT, ADDR_FAMILY, … }
+ *                               SERVICE { AF, FWMARK, … }
  *
  * Byte orders, as net/netfilter/ipvs/ip_vs_ctl.c reads them:
  *
@@ -11,7 +12,7 @@
  *   FLAGS      struct ip_vs_flags: u32 flags, u32 mask of those that are meant, host order
  *   all else   host order
  */
-import type { IPVSStep, RealServer, RealServerAddress, VirtualServer, VirtualServerAddress } from '../ipvs.ts';
+import type { IPVSStep, RealServer, RealServerAddress, VirtualServer, VirtualServerKey } from '../ipvs.ts';
 import { HOST_IS_LITTLE_ENDIAN } from './attributes.ts';
 import { NetlinkError } from './errors.ts';
 import { writeGenericHeader } from './generic.ts';
@@ -97,10 +98,12 @@ const LONGEST_NAME = 15;
 export const LONGEST_TIMEOUT = 2147483;
 const HEAVIEST = 65535;
 const HIGHEST_THRESHOLD = 0xffff_ffff;
+const HIGHEST_MARK = 0xffff_ffff;
 
-/** "TCP 10.96.0.1:443", "UDP [fd00::1]:53": as messages name it. */
-export function serverName({ protocol, ip, port }: VirtualServerAddress): string {
-  return `${protocol} ${endpointName({ ip, port })}`;
+/** "TCP 10.96.0.1:443", "UDP [fd00::1]:53", "FWM 1234", "FWM 1234 IPv6": as messages and `ipvsadm -Ln` name it. */
+export function serverName(server: VirtualServerKey): string {
+  if ('mark' in server) return `FWM ${server.mark}${server.family === 'IPv6' ? ' IPv6' : ''}`;
+  return `${server.protocol} ${endpointName(server)}`;
 }
 
 export function endpointName({ ip, port }: RealServerAddress): string {
@@ -134,34 +137,38 @@ export function writeStep(writer: MessageWriter, step: IPVSStep): void {
       writer.nest(IPVS_CMD_ATTR_SERVICE, () => writeVirtualServer(writer, step.server));
       break;
     case 'delete virtual server':
-      writeServerAddress(writer, step.server);
+      writeServerKey(writer, step.server);
       break;
     case 'add real server':
     case 'set real server':
-      writeServerAddress(writer, step.server);
+      writeServerKey(writer, step.server);
       writer.nest(IPVS_CMD_ATTR_DEST, () => writeRealServer(writer, step.real));
       break;
     case 'delete real server':
-      writeServerAddress(writer, step.server);
+      writeServerKey(writer, step.server);
       writer.nest(IPVS_CMD_ATTR_DEST, () => writeRealAddress(writer, step.real));
   }
 }
 
 /** The attribute that says which virtual server is meant. */
-export function writeServerAddress(writer: MessageWriter, server: VirtualServerAddress): void {
+export function writeServerKey(writer: MessageWriter, server: VirtualServerKey): void {
   writer.nest(IPVS_CMD_ATTR_SERVICE, () => writeIdentity(writer, server));
 }
 
-function writeIdentity(writer: MessageWriter, { protocol, ip, port }: VirtualServerAddress): void {
-  writer.u16(IPVS_SVC_ATTR_AF, familyOf(ip));
-  writer.u16(IPVS_SVC_ATTR_PROTOCOL, PROTOCOLS[protocol]);
-  writer.binary(IPVS_SVC_ATTR_ADDR, addressBytes(ip));
-  writer.u16be(IPVS_SVC_ATTR_PORT, port);
+function writeIdentity(writer: MessageWriter, server: VirtualServerKey): void {
+  writer.u16(IPVS_SVC_ATTR_AF, serverFamily(server) === 'IPv6' ? AF_INET6 : AF_INET);
+  if ('mark' in server) {
+    writer.u32(IPVS_SVC_ATTR_FWMARK, server.mark);
+    return;
+  }
+  writer.u16(IPVS_SVC_ATTR_PROTOCOL, PROTOCOLS[server.protocol]);
+  writer.binary(IPVS_SVC_ATTR_ADDR, addressBytes(server.ip));
+  writer.u16be(IPVS_SVC_ATTR_PORT, server.port);
 }
 
 function writeVirtualServer(writer: MessageWriter, server: VirtualServer): void {
-  const { ip, scheduler, persistenceSeconds, persistenceEngine = '' } = server;
-  const { persistencePrefix = wholeLength(ip) } = server;
+  const { scheduler, persistenceSeconds, persistenceEngine = '' } = server;
+  const { persistencePrefix = wholeLength(server) } = server;
   writeIdentity(writer, server);
   writer.text(IPVS_SVC_ATTR_SCHED_NAME, scheduler);
   if (persistenceEngine !== '') writer.text(IPVS_SVC_ATTR_PE_NAME, persistenceEngine);
@@ -173,7 +180,7 @@ function writeVirtualServer(writer: MessageWriter, server: VirtualServer): void 
   // All bits but the kernel's own are meant, also those that are off: 'set' must take away what somebody else has set.
   writer.binary(IPVS_SVC_ATTR_FLAGS, hostU32Pair(flags, 0xffff_ffff - IP_VS_SVC_F_HASHED));
   writer.u32(IPVS_SVC_ATTR_TIMEOUT, persistenceSeconds);
-  if (familyOf(ip) === AF_INET6) writer.u32(IPVS_SVC_ATTR_NETMASK, persistencePrefix);
+  if (serverFamily(server) === 'IPv6') writer.u32(IPVS_SVC_ATTR_NETMASK, persistencePrefix);
   else writer.u32be(IPVS_SVC_ATTR_NETMASK, (0xffff_ffff << (32 - persistencePrefix)) >>> 0);
 }
 
@@ -194,7 +201,7 @@ function writeRealServer(writer: MessageWriter, real: RealServer): void {
 
 /** @throws NetlinkError KP_NETLINK_INVALID: the kernel would misunderstand it. */
 export function checkStep(step: IPVSStep): void {
-  checkAddress(step.server);
+  checkKey(step.server);
   if (step.do === 'add virtual server' || step.do === 'set virtual server') checkVirtualServer(step.server);
   else if ('real' in step) {
     checkIP(step.real.ip);
@@ -204,7 +211,15 @@ export function checkStep(step: IPVSStep): void {
 }
 
 /** @throws NetlinkError KP_NETLINK_INVALID */
-export function checkAddress({ protocol, ip, port }: VirtualServerAddress): void {
+export function checkKey(server: VirtualServerKey): void {
+  if ('mark' in server) {
+    const { mark, family } = server;
+    if (family !== 'IPv4' && family !== 'IPv6') throw invalid(`the family must be IPv4 or IPv6, not ${family}`);
+    // Of mark 0 the kernel would make TCP port 0 of address 0.0.0.0.
+    checkNumber('a mark', mark, 1, HIGHEST_MARK);
+    return;
+  }
+  const { protocol, ip, port } = server;
   if (!Object.hasOwn(PROTOCOLS, protocol)) throw invalid(`the protocol must be TCP, UDP or SCTP, not ${protocol}`);
   checkIP(ip);
   checkNumber('a port', port, 0, 65535);
@@ -214,7 +229,7 @@ function checkVirtualServer(server: VirtualServer): void {
   checkName('scheduler', server.scheduler, 1);
   checkName('persistence engine', server.persistenceEngine ?? '', 0);
   checkNumber('the persistence in seconds', server.persistenceSeconds, 0, LONGEST_TIMEOUT);
-  const longest = wholeLength(server.ip);
+  const longest = wholeLength(server);
   checkNumber('the prefix of persistence', server.persistencePrefix ?? longest, 1, longest);
 }
 
@@ -252,12 +267,18 @@ function invalid(text: string): NetlinkError {
   return new NetlinkError({ code: 'KP_NETLINK_INVALID', text });
 }
 
-export function familyOf(ip: string): number {
-  return ip.includes(':') ? AF_INET6 : AF_INET;
+export function serverFamily(server: VirtualServerKey): 'IPv4' | 'IPv6' {
+  if ('mark' in server) return server.family;
+  return server.ip.includes(':') ? 'IPv6' : 'IPv4';
 }
 
-function wholeLength(ip: string): number {
-  return ip.includes(':') ? 128 : 32;
+/** Bits of an address of that family. */
+export function wholeLength(server: VirtualServerKey): number {
+  return serverFamily(server) === 'IPv6' ? 128 : 32;
+}
+
+function familyOf(ip: string): number {
+  return ip.includes(':') ? AF_INET6 : AF_INET;
 }
 
 function addressBytes(ip: string): Uint8Array {

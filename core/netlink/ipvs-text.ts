@@ -1,9 +1,9 @@
 /**
  * Virtual and real servers in the words of `ipvsadm -Sn`, which `ipvsadm -R` reads; and with their thresholds, which
- * ipvsadm 1.31 leaves out there.
+ * ipvsadm 1.31 leaves out there. Marks from 2^31 on, which it shows as negative numbers, are printed as it reads them.
  */
-import type { RealServer, VirtualServer, VirtualServerAddress } from '../ipvs.ts';
-import { endpointName } from './ipvs-protocol.ts';
+import type { RealServer, VirtualServer, VirtualServerKey } from '../ipvs.ts';
+import { endpointName, wholeLength } from './ipvs-protocol.ts';
 
 export interface PrintedServer {
   readonly server: Required<VirtualServer>;
@@ -16,13 +16,14 @@ const FORWARDING_OPTIONS = { masquerade: '-m', direct: '-g', tunnel: '-i', local
 /** A line for each server, sorted, with an end to each. */
 export function printServers(servers: readonly PrintedServer[]): string {
   const lines = servers.flatMap(({ server, reals }) => [
-    `-A ${addressText(server)} ${optionsText(server)}`,
-    ...reals.map((real) => `-a ${addressText(server)} ${realText(real)}`),
+    `-A ${keyText(server)} ${optionsText(server)}`,
+    ...reals.map((real) => `-a ${keyText(server)} ${realText(real)}`),
   ]);
   return lines.sort().join('\n') + (lines.length > 0 ? '\n' : '');
 }
 
-function addressText(server: VirtualServerAddress): string {
+function keyText(server: VirtualServerKey): string {
+  if ('mark' in server) return `-f ${server.mark}${server.family === 'IPv6' ? ' -6' : ''}`;
   return `${PROTOCOL_OPTIONS[server.protocol]} ${endpointName(server)}`;
 }
 
@@ -47,9 +48,11 @@ function schedulerFlags({ scheduler, hashFallback, hashPort }: Required<VirtualS
 }
 
 /** "" for all bits. */
-function maskText({ ip, persistencePrefix }: Required<VirtualServer>): string {
-  if (ip.includes(':')) return persistencePrefix === 128 ? '' : String(persistencePrefix);
-  if (persistencePrefix === 32) return '';
+function maskText(server: Required<VirtualServer>): string {
+  const { persistencePrefix } = server;
+  const longest = wholeLength(server);
+  if (persistencePrefix === longest) return '';
+  if (longest === 128) return String(persistencePrefix);
   const mask = (0xffff_ffff << (32 - persistencePrefix)) >>> 0;
   return [mask >>> 24, (mask >>> 16) & 255, (mask >>> 8) & 255, mask & 255].join('.');
 }

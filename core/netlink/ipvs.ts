@@ -201,25 +201,24 @@ function clientOf(
   return {
     apply,
     async virtualServers(wanted) {
-      const isV6 = wanted === 'IPv6';
       const parse = (attributes: Uint8Array): VirtualServerState | undefined => {
         const server = reader.virtualServer(attributes);
-        return server !== undefined && server.ip.includes(':') === isV6 ? server : undefined;
+        return server !== undefined && ipvs.serverFamily(server) === wanted ? server : undefined;
       };
       return asking(() => {
         const question = call('ipvs list', wanted, ipvs.IPVS_CMD_GET_SERVICE);
         return list(question, parse, (each) => dumpInSlices(open, question, each, pause));
       });
     },
-    async virtualServer(address) {
+    async virtualServer(key) {
       const operation = 'ipvs find';
-      const object = ipvs.serverName(address);
-      check(operation, object, () => ipvs.checkAddress(address));
+      const object = ipvs.serverName(key);
+      check(operation, object, () => ipvs.checkKey(key));
       let found: VirtualServerState | undefined;
       try {
         await asking(() => {
           const question = call(operation, object, ipvs.IPVS_CMD_GET_SERVICE, (writer) =>
-            ipvs.writeServerAddress(writer, address),
+            ipvs.writeServerKey(writer, key),
           );
           conversation.request(question, (message) => {
             found = reader.virtualServer(genericAttributes(message));
@@ -234,12 +233,10 @@ function clientOf(
     async realServers(of) {
       const operation = 'ipvs list real servers';
       const object = ipvs.serverName(of);
-      check(operation, object, () => ipvs.checkAddress(of));
+      check(operation, object, () => ipvs.checkKey(of));
       await pause();
       return asking(() => {
-        const question = call(operation, object, ipvs.IPVS_CMD_GET_DEST, (writer) =>
-          ipvs.writeServerAddress(writer, of),
-        );
+        const question = call(operation, object, ipvs.IPVS_CMD_GET_DEST, (writer) => ipvs.writeServerKey(writer, of));
         const parse = (attributes: Uint8Array): RealServerState => reader.realServer(attributes);
         return list(question, parse, (each) => conversation.dump(question, each));
       });

@@ -1,15 +1,17 @@
 /**
- * Whether addresses of this network namespace may have changed: a socket that hears the kernel's multicasts about them
- * and is asked now and then, without waiting and without a thread.
+ * Which links' addresses may have changed in this network namespace: a socket that hears the kernel's multicasts about
+ * addresses and is asked now and then, without waiting and without a thread.
  *
- *   kernel ── RTM_NEWADDR, RTM_DELADDR ──▶ receive queue ── changed()? ──▶ yes: list them again (route.ts)
+ *   kernel ── RTM_NEWADDR, RTM_DELADDR ──▶ receive queue ── changed()? ──▶ links: list addresses again (route.ts)
  *
- * What the events say is not used: a listing tells the whole truth, also after events were lost (ENOBUFS).
+ * What else the events say is not used: a listing tells the whole truth, also after events were lost (ENOBUFS).
  *
  * Links have a group too, but its events are many (every veth of a pod, every port of a bridge) and none adds or removes
  * an address without an event of its own. Only a renamed interface goes unnoticed.
  */
 import { NetlinkError } from './errors.ts';
+import { parseMessages } from './message.ts';
+import { RTM_DELADDR, RTM_NEWADDR, readLinkIndex } from './route-messages.ts';
 import { NETLINK_ROUTE, openNetlink } from './socket.ts';
 import type { Transport } from './transport.ts';
 
@@ -23,12 +25,15 @@ const DATAGRAM_BYTES = 16 << 10;
 /** More than the buffer holds; the rest, if events come faster than they are read, waits for the next call. */
 const MOST_DATAGRAMS = 2000;
 
+/** Indices of links; 'any': events were lost, or cannot be read. */
+export type ChangedLinks = ReadonlySet<number> | 'any';
+
 export interface AddressEvents {
   /**
-   * Whether any event came since the last call. When true, list the addresses *afterwards*, and nothing is missed.
-   * @throws NetlinkError when the socket is broken; the next call uses a new one, and says true.
+   * The links of which there were events since the last call. List addresses *afterwards*, and nothing is missed.
+   * @throws NetlinkError when the socket is broken; the next call uses a new one, and says 'any'.
    */
-  changed(): boolean;
+  changed(): ChangedLinks;
   close(): void;
 }
 
@@ -37,29 +42,29 @@ export function openAddressEvents(open: () => Transport = openEventSocket): Addr
   let transport: Transport | undefined = open();
   let closed = false;
 
-  function drain(socket: Transport): boolean {
-    let heard = false;
+  function drain(socket: Transport): ChangedLinks {
+    const links = new Set<number>();
+    let lost = false;
     for (let count = 0; count < MOST_DATAGRAMS; count++) {
       try {
-        socket.receive();
-        heard = true;
+        if (!readLinks(socket.receive(), links)) lost = true;
       } catch (error) {
         const code = error instanceof NetlinkError ? error.code : undefined;
-        if (code === 'KP_NETLINK_TIMEOUT') return heard;
-        if (code !== 'KP_NETLINK_OVERRUN') throw error;
-        // Lost, or too long for us: it happened, and the socket goes on once its queue is empty.
-        heard = true;
+        if (code === 'KP_NETLINK_TIMEOUT') break;
+        if (code !== 'KP_NETLINK_OVERRUN' && code !== 'KP_NETLINK_MALFORMED') throw error;
+        // Lost, or nothing that we can read: it happened, and the socket goes on once its queue is empty.
+        lost = true;
       }
     }
-    return heard;
+    return lost ? 'any' : links;
   }
 
   return {
     changed() {
-      if (closed) return false;
+      if (closed) return new Set();
       if (transport === undefined) {
         transport = open();
-        return true;
+        return 'any';
       }
       try {
         return drain(transport);
@@ -75,6 +80,15 @@ export function openAddressEvents(open: () => Transport = openEventSocket): Addr
       transport = undefined;
     },
   };
+}
+
+/** False: something else than events of addresses. */
+function readLinks(datagram: Uint8Array, links: Set<number>): boolean {
+  return parseMessages(datagram).every(({ type, payload }) => {
+    if (type !== RTM_NEWADDR && type !== RTM_DELADDR) return false;
+    links.add(readLinkIndex(payload));
+    return true;
+  });
 }
 
 function openEventSocket(): Transport {

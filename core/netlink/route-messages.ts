@@ -106,12 +106,18 @@ export function parseLinkAddress(payload: Uint8Array): LinkAddress | undefined {
   if (bytes === undefined) return undefined;
   const flags = attributes.get(IFA_FLAGS);
   return {
-    linkIndex: viewOf(payload).getUint32(4, HOST_IS_LITTLE_ENDIAN),
+    linkIndex: readLinkIndex(payload),
     ...(number === AF_INET ? ipv4(bytes) : ipv6(bytes)),
     prefixLength,
     scope,
     flags: flags === undefined ? lowFlags : attributeU32(flags),
   };
+}
+
+/** Of a struct ifaddrmsg. @throws NetlinkError KP_NETLINK_MALFORMED */
+export function readLinkIndex(payload: Uint8Array): number {
+  if (payload.length < IFADDRMSG_BYTES) throw malformed(`an address of ${payload.length} bytes`);
+  return viewOf(payload).getUint32(4, HOST_IS_LITTLE_ENDIAN);
 }
 
 /** Into a struct ifinfomsg or ifaddrmsg: it has the same place in both. */

@@ -3,6 +3,7 @@
  *
  *   addresses()   RTM_GETADDR dump, all families ──▶ LinkAddress …
  *   links()       RTM_GETLINK dump               ──▶ Link …
+ *   linkIndex()   RTM_GETLINK { IFNAME }         ──▶ its index
  *
  * Unlike os.networkInterfaces(), which is getifaddrs(3) without the interfaces that are not running, this lists what
  * the kernel has: addresses on an interface without carrier belong to the node as much as any other.
@@ -16,6 +17,7 @@ import {
   IFADDRMSG_BYTES,
   IFINFOMSG_BYTES,
   IFLA_EXT_MASK,
+  IFLA_IFNAME,
   type Link,
   type LinkAddress,
   parseLink,
@@ -25,6 +27,7 @@ import {
   RTM_GETLINK,
   RTM_NEWADDR,
   RTM_NEWLINK,
+  readLinkIndex,
 } from './route-messages.ts';
 import { NETLINK_ROUTE, openNetlink } from './socket.ts';
 import type { Transport } from './transport.ts';
@@ -56,8 +59,13 @@ const ADDRESSES: Call = {
 export interface Route {
   /** All links, up or not, in the kernel's order. */
   links(): readonly Link[];
-  /** All IPv4 and IPv6 addresses in the kernel's order, also those that are not usable (see `isUsable`). */
-  addresses(): readonly LinkAddress[];
+  /** Index of the link of this name, by one question; undefined if there is none. */
+  linkIndex(name: string): number | undefined;
+  /**
+   * All IPv4 and IPv6 addresses in the kernel's order, also those that are not usable (see `isUsable`). Those of the link
+   * `except` are left out before they are parsed: the kernel can list the addresses of one link or of all, no others.
+   */
+  addresses(except?: number): readonly LinkAddress[];
   close(): void;
 }
 
@@ -87,8 +95,35 @@ export function openRoute(open: () => Transport = () => openNetlink({ protocol: 
 
   return {
     links: () => list(LINKS, RTM_NEWLINK, parseLink),
-    addresses: () => list(ADDRESSES, RTM_NEWADDR, parseLinkAddress),
+    linkIndex(name) {
+      let index: number | undefined;
+      try {
+        conversation.request(linkNamed(name), ({ type, payload }) => {
+          if (type === RTM_NEWLINK) index = parseLink(payload).index;
+        });
+      } catch (error) {
+        if (!(error instanceof NetlinkError && error.errno === 'ENODEV')) throw error;
+      }
+      return index;
+    },
+    addresses: (except) =>
+      list(ADDRESSES, RTM_NEWADDR, (payload) =>
+        except !== undefined && readLinkIndex(payload) === except ? undefined : parseLinkAddress(payload),
+      ),
     close: () => conversation.close(),
+  };
+}
+
+function linkNamed(name: string): Call {
+  return {
+    operation: 'link find',
+    object: name,
+    type: RTM_GETLINK,
+    write(writer) {
+      writer.raw(new Uint8Array(IFINFOMSG_BYTES));
+      writer.text(IFLA_IFNAME, name);
+      writer.u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    },
   };
 }
 

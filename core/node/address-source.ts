@@ -5,18 +5,25 @@
  *   netlink                every usable address                           when the kernel says so
  *   os.networkInterfaces   those of interfaces that are up and running    never by itself
  *
- * Interfaces that are down count as well: the kernel keeps the addresses of one that was never up (kube-ipvs0) local.
+ * Interfaces that are down count as well: the kernel keeps the addresses of one that was never up local. Only those of
+ * kube-ipvs0, which belong to Services, are nobody's business here: there may be 10,000 of them, and each Service that
+ * comes or goes changes one. Their events ask for that link's index, and end there:
+ *
+ *   events of   this link alone ──▶ no change      others, too ──▶ list      lost (some 250 at once) ──▶ list
+ *
+ * The index is asked for each time, and never remembered: the link may go and come back with another one.
  */
 import { networkInterfaces } from 'node:os';
 import { parseIP } from '../model/ip.ts';
 import type { InterfaceAddress } from '../model/node-settings.ts';
+import { IPVS_DEVICE } from '../model/node-view.ts';
 import { NetlinkError } from '../netlink/errors.ts';
 import { openRoute, type Route } from '../netlink/route.ts';
-import { type AddressEvents, openAddressEvents } from '../netlink/route-events.ts';
+import { type AddressEvents, type ChangedLinks, openAddressEvents } from '../netlink/route-events.ts';
 import { isUsable, type Link, type LinkAddress } from '../netlink/route-messages.ts';
 
 export interface AddressSource {
-  /** All of now, canonical, sorted, each address of an interface once. May throw. */
+  /** All of now but those of kube-ipvs0, canonical, sorted, each address of an interface once. May throw. */
   list(): readonly InterfaceAddress[];
   /**
    * Whether they may have changed since the last call: cheap, to be asked often, and before listing. May throw.
@@ -50,8 +57,14 @@ function netlinkSource(openListing: () => Route, openEvents: () => AddressEvents
   let events: AddressEvents | undefined;
   // Addresses first: of one whose link came after that listing there will be an event, and one whose link went is gone.
   const list = (): readonly InterfaceAddress[] => {
-    const addresses = route.addresses();
+    const addresses = route.addresses(route.linkIndex(IPVS_DEVICE));
     return addressesOfLinks(addresses, route.links());
+  };
+  const concernsUs = (links: ChangedLinks): boolean => {
+    if (links === 'any' || links.size > 1) return true;
+    if (links.size === 0) return false;
+    const index = route.linkIndex(IPVS_DEVICE);
+    return index === undefined || !links.has(index);
   };
   try {
     const opened = openEvents();
@@ -59,7 +72,7 @@ function netlinkSource(openListing: () => Route, openEvents: () => AddressEvents
     list();
     return {
       list,
-      changed: () => opened.changed(),
+      changed: () => concernsUs(opened.changed()),
       close() {
         opened.close();
         route.close();
@@ -72,12 +85,14 @@ function netlinkSource(openListing: () => Route, openEvents: () => AddressEvents
   }
 }
 
-/** The usable ones, canonical and sorted, each address of an interface once. */
+/** The usable ones but those of kube-ipvs0, canonical and sorted, each address of an interface once. */
 export function addressesOfLinks(
   addresses: readonly LinkAddress[],
   links: readonly Pick<Link, 'index' | 'name'>[],
 ): readonly InterfaceAddress[] {
-  const names = new Map(links.map(({ index, name }) => [index, name]));
+  const names = new Map(
+    links.filter(({ name }) => name !== IPVS_DEVICE).map(({ index, name }) => [index, name] as const),
+  );
   return canonical(
     addresses.filter(isUsable).flatMap(({ linkIndex, ip }) => {
       const interfaceName = names.get(linkIndex);

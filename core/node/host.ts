@@ -6,11 +6,12 @@
  *                    ├ sysctl   /proc/sys              core/node/sysctl.ts
  *                    ├ netlink  the kernel, directly   core/netlink/
  *                    ├ metrics  shown to whoever scrapes
+ *                    ├ events   shown to authors of Services
  *                    ├ clock, signal, log
  *                    └ requestFullSync ──▶ the sync loop
  */
 import { resolve } from 'node:path';
-import type { Host, Logger, PluginMetrics } from '../backend.ts';
+import type { Host, Logger, PluginMetrics, ServiceEvents } from '../backend.ts';
 import { createNetlink } from '../netlink/netlink.ts';
 import { wayTo } from '../plugin/places.ts';
 import { distrust } from '../plugin/trust.ts';
@@ -26,9 +27,12 @@ export interface HostOptions {
   readonly requestFullSync: (reason: string) => void;
   /** Default: nobody scrapes, and what is registered is never read. */
   readonly metrics?: PluginMetrics;
+  /** Default: nobody is told. */
+  readonly events?: ServiceEvents | undefined;
 }
 
 const UNSEEN: PluginMetrics = { register: () => () => {} };
+const UNHEARD: ServiceEvents = { warn: () => {} };
 
 export interface OpenHost extends Host {
   /**
@@ -38,7 +42,8 @@ export interface OpenHost extends Host {
   close(): void;
 }
 
-export function createHost({ log, signal, requestFullSync, metrics = UNSEEN }: HostOptions): OpenHost {
+export function createHost(options: HostOptions): OpenHost {
+  const { log, signal, requestFullSync, metrics = UNSEEN, events = UNHEARD } = options;
   const netlink = createNetlink();
   const spawner = createSpawner(signal, whyDistrusted);
   return {
@@ -51,6 +56,7 @@ export function createHost({ log, signal, requestFullSync, metrics = UNSEEN }: H
     signal,
     requestFullSync,
     metrics,
+    events,
     close() {
       spawner.close();
       netlink.close();

@@ -2,7 +2,7 @@
  * The events there are. Reasons and actions of the first group are upstream's, for what matches them.
  *
  *   kubectl describe node NAME      Starting, FailedToStart…, readOnlySysFS, ConfigurationRefused
- *   kubectl describe service NAME   FailedToStartServiceHealthcheck, InvalidService
+ *   kubectl describe service NAME   FailedToStartServiceHealthcheck, InvalidService, what a backend says
  */
 import type { ObjectReference, ProxyEvent } from './event-format.ts';
 
@@ -69,6 +69,21 @@ export function serviceHealthServerFailed(
     action: 'Listen',
     note: `node ${nodeName} does not answer health checks on port ${port}: ${problem}`,
     regarding: { apiVersion: 'v1', kind: 'Service', namespace, name, uid },
+  };
+}
+
+/**
+ * A backend cannot do what the Service's author asks for. Most of it every node finds alike, so that one text is one
+ * event; what is this node's alone has the node's name in it.
+ */
+export function serviceWarning({ namespace, name, uid }: ServiceName, reason: string, note: string): ProxyEvent {
+  return {
+    type: 'Warning',
+    reason,
+    action: 'Program',
+    note,
+    regarding: { apiVersion: 'v1', kind: 'Service', namespace, name, uid },
+    everyNode: true,
   };
 }
 

@@ -120,7 +120,7 @@ export const REFERENCE_METRICS = {
   ),
   iptablesFailures: counter(
     'kubeproxy_sync_proxy_rules_iptables_restore_failures_total',
-    'Syncs that iptables-restore refused',
+    'Syncs that iptables-restore refused, or with ipvs the kernel',
     FAMILY,
     ['iptables', 'ipvs'],
   ),

@@ -23,6 +23,8 @@ export interface Scheduler {
 
 export interface Balance {
   readonly scheduler: Scheduler;
+  /** Keeps a client at its endpoint by the client's address, where session affinity itself cannot. */
+  readonly hash: Scheduler;
   /** 0: no new connections. */
   weight(endpoint: Endpoint): number;
 }
@@ -82,7 +84,17 @@ export function balanceOf(
     }
   }
   const weight = weights === undefined ? () => 1 : (endpoint: Endpoint) => weightOf(endpoint, weights, node);
-  return { balance: { scheduler, weight }, complaints };
+  return { balance: { scheduler, hash: hashOf(scheduler, settings), weight }, complaints };
+}
+
+/** The kernel's best: Maglev moves the fewest clients when endpoints change. */
+export const HASHES: readonly string[] = ['mh', 'sh'];
+
+function hashOf(scheduler: Scheduler, settings: BalanceSettings): Scheduler {
+  const found = HASHES.includes(scheduler.name)
+    ? scheduler.name
+    : (HASHES.find((name) => settings.lack(name) === undefined) ?? scheduler.name);
+  return { name: found, hashPort: false, hashFallback: HASHES.includes(found) };
 }
 
 function askedScheduler(port: ServicePort, settings: BalanceSettings, complaints: Complaint[]): Scheduler | undefined {

@@ -93,10 +93,17 @@ export function frontendServer({ kind, ip, port: portNumber }: Frontend, record:
   return specOf({ protocol, ip, port: portNumber }, record, listOf(kind, record.port));
 }
 
-/** The virtual server of a service port's mark. */
+/**
+ * The virtual server of a service port's mark. Session affinity would make the kernel keep the port that the client asked
+ * for (ip_vs_sched_persist), and so never reach an endpoint's: the client's address is hashed instead.
+ */
 export function markServer(family: IPFamily, record: ServiceRecord): ServerSpec | undefined {
-  const { mark } = record;
-  return mark === undefined ? undefined : specOf({ mark, family }, record, record.port.cluster);
+  const { mark, port, balance } = record;
+  if (mark === undefined) return undefined;
+  const spec = specOf({ mark, family }, record, port.cluster);
+  if (port.affinitySeconds === 0) return spec;
+  const { name: scheduler, hashPort, hashFallback } = balance.hash;
+  return { ...spec, server: { mark, family, scheduler, persistenceSeconds: 0, hashPort, hashFallback } };
 }
 
 function specOf(key: VirtualServerKey, { port, balance }: ServiceRecord, list: readonly Endpoint[]): ServerSpec {

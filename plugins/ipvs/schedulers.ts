@@ -1,6 +1,7 @@
-/** Which of the schedulers that Services ask for this kernel has, found by trying each once. */
+/** Which of the schedulers that Services need this kernel has, found by trying each once. */
 import type { Change, IPFamily, IPVS } from '../../core/backend.ts';
-import { wantedScheduler } from './balance.ts';
+import { HASHES, wantedScheduler } from './balance.ts';
+import { needsMark } from './frontends.ts';
 
 export interface Schedulers {
   /** Tries those that the change asks for and that are unknown; with a full change those that were missing, too. */
@@ -29,6 +30,7 @@ export function createSchedulers(ipvs: Pick<IPVS, 'probe'>): Schedulers {
       for (const port of upsert) {
         const name = wantedScheduler(port)?.name;
         if (name !== undefined) asked.add(name);
+        if (port.affinitySeconds > 0 && needsMark(port)) for (const hash of HASHES) asked.add(hash);
       }
       for (const name of asked) {
         const isKnown = known.has(name) && !(full && known.get(name) !== undefined);

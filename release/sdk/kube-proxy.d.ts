@@ -38,6 +38,8 @@ export interface Endpoint {
   /** Node and zone as the EndpointSlice gives them; "" when it does not. */
   readonly nodeName: string;
   readonly zone: string;
+  /** The `kube-proxy.io/*` annotations of the EndpointSlice that it is from, shared by all of them; absent if none. */
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -297,6 +299,20 @@ export interface Host {
   /** Ask for a full sync soon, for example because something else removed our rules. */
   requestFullSync(reason: string): void;
   readonly metrics: PluginMetrics;
+  /** Tell the author of a Service what is wrong with it. */
+  readonly events: ServiceEvents;
+}
+
+/** For `kubectl describe service`: what only the Service's author can put right. */
+export interface ServiceEvents {
+  /**
+   * An event of type Warning on the Service, and a warning in the log. Returns at once; may be called in each sync:
+   * what was said within the last minutes is not said again. `reason`: a word in CamelCase for programs, of at most 128
+   * letters and digits ("UnknownScheduler"); `note`: one sentence that says what is wrong and the remedy. What several
+   * nodes say in the same words is one event: what is this node's alone should name it. Throws "KP_EVENT" if a name,
+   * the reason or the note cannot be one.
+   */
+  warn(service: { readonly namespace: string; readonly name: string }, reason: string, note: string): void;
 }
 
 /** Metrics of a plugin's own, read when someone scrapes. What every backend has, the core measures. */
@@ -511,6 +527,11 @@ export type NftField =
   | 'meta oifname'
   /** 32 bits that travel with the packet to the next hook at most; the way to hand a number from rule to rule. */
   | 'meta priority'
+  /**
+   * 32 bits that travel with the packet as long as it is in this host, and that routing and IPVS look at; others may set
+   * bits of it, too.
+   */
+  | 'meta mark'
   /** The connection's first packet as it was before any translation. */
   | 'ct original ip daddr'
   | 'ct original ip6 daddr'
@@ -546,6 +567,8 @@ export type NftStatement =
   | { readonly in: string; readonly key: readonly NftExpression[]; readonly not?: boolean }
   /** `meta priority` becomes a number, or a map's answer; without an answer the rule ends here. */
   | { readonly priority: number | NftLookup }
+  /** All bits of `meta mark` become a number, or a map's answer; without an answer the rule ends here. */
+  | { readonly mark: number | NftLookup }
   /** Goes where a verdict map says; goes on if it says nothing. */
   | { readonly vmap: NftLookup }
   /** Translates the destination to the address and port that a map holds; without an answer the rule ends here. */
@@ -687,13 +710,13 @@ export interface Printers {
 /**
  * IPVS and the interface that makes its addresses local, as plugins see them, without `ipvsadm` and `ip`. Types only.
  *
- *   client ──▶ VirtualServer (protocol, address, port) ── scheduler ──▶ RealServer (address, port, weight)
+ *   client ──▶ VirtualServer (protocol, address, port; or a mark) ── scheduler ──▶ RealServer (address, port, weight)
  *
  * The kernel balances only packets that it takes for its own, so that each virtual server's address must be local: on
  * a dummy interface (`DummyLink`) if on no other.
  */
 
-/** What identifies a virtual server in its network namespace. */
+/** Identifies a virtual server by where packets go. */
 export interface VirtualServerAddress {
   readonly protocol: 'TCP' | 'UDP' | 'SCTP';
   readonly ip: string;
@@ -701,12 +724,28 @@ export interface VirtualServerAddress {
   readonly port: number;
 }
 
-export interface VirtualServer extends VirtualServerAddress {
+/**
+ * Identifies a virtual server by the mark that packets carry (a "firewall mark"; nf_tables' `meta mark set`), whatever
+ * their protocol, address and port. New connections of such packets are its, also where one of their address exists.
+ */
+export interface VirtualServerMark {
+  /** 1 to 2^32 - 1. */
+  readonly mark: number;
+  readonly family: 'IPv4' | 'IPv6';
+}
+
+/** What identifies a virtual server in its network namespace: `'mark' in key` tells which of both. */
+export type VirtualServerKey = VirtualServerAddress | VirtualServerMark;
+
+/** What a virtual server does, whatever identifies it. */
+export interface VirtualServerSettings {
   /** As `ipvsadm -s` names it: "rr", "wrr", "lc", "mh", …; "none" refuses new connections. At most 15 bytes. */
   readonly scheduler: string;
   /**
    * Seconds a client keeps its real server after its last new connection, at least as long as it has connections;
-   * 0 = it does not. At most 2147483.
+   * 0 = it does not. At most 2147483. Of a mark's virtual server this costs the translation of ports: what the kernel
+   * remembers of a client is an address alone, and connections keep the port that they asked for, whatever the real
+   * server's.
    */
   readonly persistenceSeconds: number;
   /** Clients whose addresses agree in so many bits are one, 1 to 32 or 128. Default: all bits. */
@@ -721,9 +760,12 @@ export interface VirtualServer extends VirtualServerAddress {
   readonly persistenceEngine?: string;
 }
 
+export type VirtualServer = VirtualServerKey & VirtualServerSettings;
+
 /** What identifies a real server of a virtual server. */
 export interface RealServerAddress {
   readonly ip: string;
+  /** 0, of virtual servers of a mark or of all ports: the one that the client asked for. */
   readonly port: number;
 }
 
@@ -754,9 +796,8 @@ export interface IPVSStatistics {
 }
 
 /** A virtual server as the kernel has it; whoever made it. */
-export interface VirtualServerState extends Required<VirtualServer> {
-  readonly statistics: IPVSStatistics;
-}
+export type VirtualServerState = VirtualServerKey &
+  Required<VirtualServerSettings> & { readonly statistics: IPVSStatistics };
 
 export interface RealServerState extends Required<RealServer> {
   /** TCP: established. UDP: all. */
@@ -772,18 +813,18 @@ export type IPVSStep =
   /** 'add' is refused (EEXIST) if there is one, 'set' (ESRCH) if there is none; the real servers stay. */
   | { readonly do: 'add virtual server' | 'set virtual server'; readonly server: VirtualServer }
   /** With its real servers. Succeeds if there is none. */
-  | { readonly do: 'delete virtual server'; readonly server: VirtualServerAddress }
+  | { readonly do: 'delete virtual server'; readonly server: VirtualServerKey }
   /**
    * 'add' is refused (EEXIST) if there is one, 'set' (ENOENT) if there is none, both (ESRCH) without the virtual
    * server. 'add' after 'delete', within two minutes, keeps the counters of connections.
    */
   | {
       readonly do: 'add real server' | 'set real server';
-      readonly server: VirtualServerAddress;
+      readonly server: VirtualServerKey;
       readonly real: RealServer;
     }
   /** Its connections go on, unless net/ipv4/vs/expire_nodest_conn. Succeeds if there is none. */
-  | { readonly do: 'delete real server'; readonly server: VirtualServerAddress; readonly real: RealServerAddress };
+  | { readonly do: 'delete real server'; readonly server: VirtualServerKey; readonly real: RealServerAddress };
 
 export interface IPVSRefusal {
   readonly step: IPVSStep;
@@ -803,10 +844,11 @@ export interface IPVSOutcome {
 
 /** A connection that IPVS tracks, or what persistence remembers of a client, whose port is 0 then. */
 export interface IPVSConnection {
-  /** "TCP", "UDP", "SCTP"; others for what firewall marks select. */
+  /** "TCP", "UDP", "SCTP"; "IP" for a client that a virtual server of a mark remembers; others of others. */
   readonly protocol: string;
   readonly clientIP: string;
   readonly clientPort: number;
+  /** Of protocol "IP" no address but the mark: 10 is "0.0.0.10", or "0:a::". */
   readonly ip: string;
   readonly port: number;
   readonly realIP: string;
@@ -826,8 +868,8 @@ export interface IPVSTimeouts {
 /**
  * Methods reject with a NetlinkError that names operation and object: KP_NETLINK_REFUSED (`errno` "EPERM": needs
  * CAP_NET_ADMIN), KP_NETLINK_UNSUPPORTED (the module has gone), KP_NETLINK_INVALID, and KP_NETLINK_TIMEOUT, _OVERRUN
- * and _MALFORMED, after which the outcome is unknown: list what there is. Virtual servers that firewall marks select,
- * and those of other protocols, are never shown.
+ * and _MALFORMED, after which the outcome is unknown: list what there is. Virtual servers of other protocols are never
+ * shown.
  */
 export interface IPVS {
   /**
@@ -839,12 +881,15 @@ export interface IPVS {
    * waits until nobody uses the old one, some milliseconds.
    */
   apply(steps: Iterable<IPVSStep>): Promise<IPVSOutcome>;
-  /** All of a family, in no order. What is added or deleted meanwhile may make others be missed or come twice. */
+  /**
+   * All of a family, whoever made them and whatever identifies them, in no order. What is added or deleted meanwhile may
+   * make others be missed or come twice.
+   */
   virtualServers(family: 'IPv4' | 'IPv6'): Promise<readonly VirtualServerState[]>;
   /** Undefined if there is none. */
-  virtualServer(address: VirtualServerAddress): Promise<VirtualServerState | undefined>;
+  virtualServer(key: VirtualServerKey): Promise<VirtualServerState | undefined>;
   /** The last added first. Empty, too, if there is no such virtual server. One listing for each: the dear part of a full comparison. */
-  realServers(of: VirtualServerAddress): Promise<readonly RealServerState[]>;
+  realServers(of: VirtualServerKey): Promise<readonly RealServerState[]>;
   /** All connections of both families, in no order. Reads text: nothing to do often. */
   connections(each: (connection: IPVSConnection) => void): Promise<void>;
   /**

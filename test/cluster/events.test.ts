@@ -1,5 +1,8 @@
 /** Events that `kubectl describe` shows: they are in the API, about the right object, and each only once. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ask, refusal } from '../unit/observe/ask.ts';
@@ -32,8 +35,8 @@ test.after.each(async () => {
 });
 test.after(() => cluster.close());
 
-async function start(): Promise<Daemon> {
-  daemon = await startDaemon({ kubeconfig: cluster.kubeconfig, nodeName });
+async function start(...flags: readonly string[]): Promise<Daemon> {
+  daemon = await startDaemon({ kubeconfig: cluster.kubeconfig, nodeName, ...(flags.length > 0 && { flags }) });
   return daemon;
 }
 
@@ -88,6 +91,40 @@ test('a healthCheckNodePort that is taken shows with the Service, once, and is o
   await running.until('the port is open', async () => (await refusal(where)) === 'accepted');
   assert.is((await ask(where, '/')).headers['x-load-balancing-endpoint-weight'], '2');
   assert.is((await eventsAbout('blocked', 'FailedToStartServiceHealthcheck', namespace)).length, 1);
+});
+
+const COMPLAINER = `
+async function create(host) {
+  const sync = async ({ upsert }) => {
+    for (const port of upsert) if (port.name === 'odd') host.events.warn(port, 'UnknownScheduler', 'there is no such one');
+    return { operations: 0, bytes: 0 };
+  };
+  return { families: ['IPv4', 'IPv6'], sync, async cleanup() {}, async close() {} };
+}
+export default { name: 'complainer', apiVersion: 1, summary: 'complains', leavesHostAlone: true, create };
+`;
+
+test('what a backend says of a Service shows with that Service, once', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'kube-proxy-events-'));
+  try {
+    const plugin = join(folder, 'complainer.mjs');
+    writeFileSync(plugin, COMPLAINER);
+    const odd = await client.create(service(namespace, 'odd', NO_CONTROLLER));
+    const running = await start(`--backend=${plugin}`);
+    await running.ready();
+    const [event, ...others] = await eventsAbout('odd', 'UnknownScheduler', namespace);
+    assert.is(others.length, 0);
+    assert.equal([event!.type, event!.note], ['Warning', 'there is no such one']);
+    const { uid } = odd.metadata;
+    assert.equal(event!.regarding, { apiVersion: 'v1', kind: 'Service', namespace, name: 'odd', uid });
+    const said = running.lines.filter(({ msg }) => msg === 'A Service is not served as its author asks');
+    assert.equal(
+      said.map(({ service: about, reason }) => [about, reason]),
+      [[`${namespace}/odd`, 'UnknownScheduler']],
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test.run();

@@ -33,6 +33,8 @@ const IPTABLES_TABLES: readonly string[] = ['filter', 'nat', 'mangle', 'raw', 's
 /** A chain that the kubelet has, too: whoever comes first makes it, and nobody may remove it. */
 const SHARED = 'KUBE-FIREWALL';
 const SHARED_IN_FINGERPRINTS = Buffer.from(SHARED).toString('hex');
+/** There since the first use of IPVS. */
+const IP_VS = '/proc/net/ip_vs';
 const OTHER_FAMILIES: readonly string[] = ['inet', 'arp', 'bridge', 'netdev'];
 
 /** `read`: a file's text, or undefined. */
@@ -42,6 +44,7 @@ export function kernelEvidence(
   listening: () => readonly Listener[] = listeners,
 ): Evidence {
   const files = privateFiles();
+  const links = new Set(linkNames(read));
   const sources: readonly (() => Promise<readonly string[]>)[] = [
     () => nftables(host),
     () => nftablesOfOtherFamilies(host),
@@ -51,10 +54,7 @@ export function kernelEvidence(
         .ipset()
         .names()
         .map((name) => `ipset ${name}`),
-    async () =>
-      lines(read('/proc/net/ip_vs'))
-        .slice(3)
-        .map((line) => `ipvs ${line.trim()}`),
+    async () => virtualServers(read),
     async () => interfaces(read),
     async () => [...new Set(listening().map(({ name }) => `${LISTENER}${name}`))],
     async () => [...privateFiles()].map(([path, content]) => `${FILE}${path}: ${content}`),
@@ -73,6 +73,8 @@ export function kernelEvidence(
           .catch(() => []);
         for (const { name } of tables) await deleteTable(host, family, name);
       }
+      if (read(IP_VS) !== undefined) await deleteVirtualServers(host).catch(() => {});
+      for (const name of linkNames(read).filter((each) => !links.has(each))) deleteDummyLink(host, name);
       removePrivateFiles(files);
     },
     async plant() {
@@ -108,6 +110,35 @@ async function deleteTable(host: Host, family: NftFamily, table: string): Promis
     .nftables()
     .commit({ family, table, operations: [{ do: 'delete table' }] })
     .catch(() => {});
+}
+
+async function deleteVirtualServers(host: Host): Promise<void> {
+  const ipvs = host.netlink.ipvs();
+  for (const family of ['IPv4', 'IPv6'] as const) {
+    const servers = await ipvs.virtualServers(family);
+    await ipvs.apply(servers.map((server) => ({ do: 'delete virtual server', server })));
+  }
+}
+
+function deleteDummyLink(host: Host, name: string): void {
+  try {
+    host.netlink.dummyLink(name).delete();
+  } catch {
+    // It is of another kind.
+  }
+}
+
+/** Each real server with its virtual server; connections left out. Three lines of headings come first. */
+function virtualServers(read: (path: string) => string | undefined): readonly string[] {
+  let server = '';
+  return lines(read(IP_VS))
+    .slice(3)
+    .map((line) => {
+      const words = line.trim().split(/\s+/);
+      if (words[0] === '->') return `ipvs ${server} ${words.slice(0, -2).join(' ')}`;
+      server = words.join(' ');
+      return `ipvs ${server}`;
+    });
 }
 
 async function nftables(host: Host): Promise<readonly string[]> {
@@ -164,13 +195,18 @@ async function legacyIptables(host: Host, read: (path: string) => string | undef
 }
 
 function interfaces(read: (path: string) => string | undefined): readonly string[] {
-  const names = lines(read('/proc/net/dev'))
-    .slice(2)
-    .map((line) => `interface ${line.split(':')[0]!.trim()}`);
+  const names = linkNames(read).map((name) => `interface ${name}`);
   const addresses = Object.entries(networkInterfaces()).flatMap(([name, own = []]) =>
     own.filter(({ address }) => !address.startsWith('fe80:')).map(({ cidr }) => `address ${cidr} on ${name}`),
   );
   return names.length === 0 ? [] : [...names, ...addresses];
+}
+
+/** Two lines of headings come first. */
+function linkNames(read: (path: string) => string | undefined): readonly string[] {
+  return lines(read('/proc/net/dev'))
+    .slice(2)
+    .map((line) => line.split(':')[0]!.trim());
 }
 
 function lines(text: string | undefined): string[] {

@@ -128,6 +128,7 @@ async function tryLoaded(
       signal: new AbortController().signal,
       requestFullSync() {},
       metrics: NONE,
+      events: { warn() {} },
     });
     const facts = await tryContract({
       subject: {

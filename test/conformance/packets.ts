@@ -7,6 +7,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import type { IPFamily, Protocol } from '../../core/backend.ts';
+import type { NodeSettings } from '../../core/model/node-settings.ts';
 import type { Outcome } from '../netns/agent-protocol.ts';
 import { sctpProblem } from '../netns/agent-sctp.ts';
 import { nodeAddresses } from '../netns/node-addresses.ts';
@@ -17,13 +18,15 @@ import { type Result, type Sentence, sayThrown, type Verdict, verdictOf } from '
 import { judgeParts } from './judge.ts';
 import { probes, roundTrips } from './matrix.ts';
 import { DEFAULT_SETTINGS, modelState, settingsFlags } from './model-state.ts';
-import { ENDPOINT_PORT } from './objects.ts';
+import { ENDPOINT_PORT, type KubernetesObject } from './objects.ts';
 import { type Asked, GROUPS, type Question, questionsOf, servedDestinations, verdictOn } from './packet-groups.ts';
 import { SCENE_IP, SCENE_NODE_PORT, SCENE_PORT, SCENES, type Stage } from './packet-scenes.ts';
 import { type Proxy, startProxy } from './proxy.ts';
 
 const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
-const SETTINGS = { ...DEFAULT_SETTINGS, clusterCIDRs: [CLUSTER_CIDR.IPv4, CLUSTER_CIDR.IPv6] };
+/** With ipvs the daemon has no node ports on localhost, whatever is configured. */
+const LOCALHOST_OFF = '--backend=ipvs';
+const ON_LOCALHOST = 'node-port-on-localhost';
 /** A sample of the matrix, the same each time; enough for every group. */
 const [SERVICES, SEED] = [60, 20250];
 const CLIENTS = 12;
@@ -67,7 +70,8 @@ export async function tryPackets(options: PacketOptions): Promise<void> {
     world = await createWorld({ clientAddressCount: CLIENTS }, options.agent);
     const protocols: readonly Protocol[] = sctpProblem() === '' ? ['TCP', 'UDP', 'SCTP'] : ['TCP', 'UDP'];
     await world.servePods({ port: ENDPOINT_PORT, protocols });
-    const flags = [...settingsFlags(SETTINGS), ...options.flags];
+    const settings = settingsFor(options.flags);
+    const flags = [...settingsFlags(settings), ...options.flags];
     const draw = (seed: number) =>
       FAMILIES.map((family) => drawObjects(world!, family, seed, { services: SERVICES, protocols }));
     // What is asked for comes by partial changes.
@@ -78,8 +82,8 @@ export async function tryPackets(options: PacketOptions): Promise<void> {
     }
     const final = draw(SEED);
     await proxy.apply(final.flat());
-    const asked = await askMatrix(world, proxy, final);
-    for (const group of GROUPS) told(group.id, verdictOn(group, asked, whyNone(group.id, proxy)));
+    const asked = await askMatrix(world, proxy, { settings, objects: final });
+    for (const group of GROUPS) told(group.id, verdictOn(group, asked, whyNone(group.id, proxy, settings)));
     const target = targetOf(asked, world);
     for (const scene of SCENES) {
       options.trying(scene.id);
@@ -96,13 +100,16 @@ export async function tryPackets(options: PacketOptions): Promise<void> {
 async function askMatrix(
   world: World,
   proxy: Proxy,
-  objects: readonly ReturnType<typeof drawObjects>[],
+  {
+    settings,
+    objects,
+  }: { readonly settings: NodeSettings; readonly objects: readonly (readonly KubernetesObject[])[] },
 ): Promise<readonly Asked[]> {
   const addresses = await nodeAddresses(world);
   const all: Asked[] = [];
   for (const [index, family] of FAMILIES.entries()) {
     if (!proxy.families.includes(family)) continue;
-    const { node, ports } = modelState(family, objects[index]!, SETTINGS, addresses);
+    const { node, ports } = modelState(family, objects[index]!, settings, addresses);
     const questions = questionsOf(probes(ports, node, family, world).filter(roundTrips), ports);
     const outcomes = await askPatiently(world, questions);
     for (const [at, question] of questions.entries()) {
@@ -112,7 +119,13 @@ async function askMatrix(
   return all;
 }
 
-function whyNone(id: string, { families }: Proxy): string {
+function settingsFor(flags: readonly string[]): NodeSettings {
+  const clusterCIDRs = [CLUSTER_CIDR.IPv4, CLUSTER_CIDR.IPv6];
+  return { ...DEFAULT_SETTINGS, clusterCIDRs, localhostNodePorts: !flags.includes(LOCALHOST_OFF) };
+}
+
+function whyNone(id: string, { families }: Proxy, { localhostNodePorts }: NodeSettings): string {
+  if (id === ON_LOCALHOST && !localhostNodePorts) return 'this backend cannot have them, and is not asked for them';
   if (id === 'sctp' && sctpProblem() !== '') return sctpProblem();
   if (id === 'ipv6' && !families.includes('IPv6')) return 'it serves IPv4 only';
   return 'what it is about does not answer at all';

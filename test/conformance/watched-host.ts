@@ -16,6 +16,7 @@ import type {
   PacketCounters,
   PluginMetric,
 } from '../../core/backend.ts';
+import { checkedWarning } from '../../core/observe/service-events.ts';
 
 export interface OpenHost extends Host {
   /** Closes what the kernel interfaces opened. */
@@ -28,6 +29,7 @@ export type MakeHost = (options: {
   readonly signal: AbortSignal;
   readonly requestFullSync: (reason: string) => void;
   readonly metrics: Host['metrics'];
+  readonly events: Host['events'];
 }) => OpenHost;
 
 export interface LogEntry {
@@ -90,6 +92,10 @@ export function watchHost(make: MakeHost, signal: AbortSignal, show?: Logger): W
         everMetrics.push(metric);
         return () => void metrics.delete(metric);
       },
+    },
+    events: {
+      // Refused as in the daemon; nobody is there to be told.
+      warn: (service, reason, note) => void checkedWarning(service, reason, note),
     },
   });
 

@@ -52,9 +52,22 @@ export interface Flood {
   readonly concurrency?: number;
   /** Pause of each between two attempts. Default 5: the machine has other work. */
   readonly pauseMs?: number;
+  /**
+   * Of TCP: ask once more, then close in this way. 'reset' leaves nothing in TIME_WAIT; 'by client' leaves it to the
+   * client's kernel, which then chooses other ports; 'by server' to the server's: the client may come from the same port
+   * again at once. Default: reset after the first answer.
+   */
+  readonly closing?: Closing;
+  /** Each attempt comes from the next of these ports, in turn; more of them than attempts at a time. */
+  readonly sourcePorts?: readonly number[];
   /** Ends by itself after this. */
   readonly limitMs: number;
 }
+
+/** What a client says over TCP for the server to end the connection. */
+export const LAST_WORD = 'bye\n';
+
+export type Closing = 'reset' | 'by client' | 'by server';
 
 export interface FloodReport {
   readonly total: number;
@@ -66,11 +79,12 @@ export interface FloodReport {
 /** Every command: what goes in, what comes out. An `id` names what an earlier command began. */
 export interface Commands {
   serve: { input: Serve; output: { id: number } };
-  stopServing: { input: { id: number }; output: null };
+  /** With `whenIdle`, it goes on until no connection is left and none has come for a while; else it resets them. */
+  stopServing: { input: { id: number; whenIdle?: boolean }; output: null };
   request: { input: { requests: readonly Request[]; concurrency: number }; output: readonly Outcome[] };
   hold: { input: Request; output: { id: number; first: Outcome } };
   ping: { input: { id: number; timeoutMs?: number }; output: Outcome };
-  release: { input: { id: number }; output: null };
+  release: { input: { id: number; abruptly?: boolean }; output: null };
   startFlood: { input: Flood; output: { id: number } };
   stopFlood: { input: { id: number }; output: FloodReport };
   waitFlood: { input: { id: number }; output: FloodReport };

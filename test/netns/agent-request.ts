@@ -5,7 +5,7 @@
  */
 import { createSocket } from 'node:dgram';
 import { connect, isIPv6 } from 'node:net';
-import { type Answer, type Outcome, outcomeOfError, type Request } from './agent-protocol.ts';
+import { type Answer, type Closing, LAST_WORD, type Outcome, outcomeOfError, type Request } from './agent-protocol.ts';
 import { requestSctp } from './agent-sctp.ts';
 import { watchSoftError } from './agent-soft-error.ts';
 import { SLOW } from './slow.ts';
@@ -15,6 +15,8 @@ const DEFAULT_TIMEOUT_MS = 400;
 export interface Flow {
   /** Ask (TCP's first time: just wait, the server speaks first) and resolve with what came. */
   ask(timeoutMs?: number): Promise<Outcome>;
+  /** Have the server end it; TCP only. Resolves with "closed" by "EOF" when it did. */
+  leave(timeoutMs?: number): Promise<Outcome>;
   /** `abruptly`: with a reset, which leaves nothing in TIME_WAIT. */
   close(abruptly?: boolean): void;
 }
@@ -26,6 +28,24 @@ export async function request(one: Request, abruptly = false): Promise<Outcome> 
     return await flow.ask(one.timeoutMs);
   } finally {
     flow.close(abruptly);
+  }
+}
+
+/**
+ * One TCP connection: the greeting, one question and its answer, and an end in that way. The outcome is that of the
+ * first of these that failed, or else the last answer.
+ */
+export async function converse(one: Request, closing: Closing): Promise<Outcome> {
+  const flow = openFlow(one);
+  try {
+    const greeting = await flow.ask(one.timeoutMs);
+    if (greeting.outcome !== 'answered') return greeting;
+    const answer = await flow.ask(one.timeoutMs);
+    if (answer.outcome !== 'answered' || closing !== 'by server') return answer;
+    const end = await flow.leave(one.timeoutMs);
+    return end.outcome === 'closed' && end.code === 'EOF' ? answer : end;
+  } finally {
+    flow.close(closing === 'reset');
   }
 }
 
@@ -74,6 +94,10 @@ function openTcp({ destinationIP, destinationPort, sourceIP, sourcePort, timeout
       if (connected) socket.write('ping\n');
       return waiting.within(milliseconds);
     },
+    leave(milliseconds = timeoutMs) {
+      socket.write(LAST_WORD);
+      return waiting.within(milliseconds);
+    },
     close(abruptly) {
       if (abruptly && connected) socket.resetAndDestroy();
       else socket.destroy();
@@ -112,6 +136,7 @@ function openUdp({ destinationIP, destinationPort, sourceIP, sourcePort, timeout
       }
       return outcome;
     },
+    leave: () => Promise.reject(new Error('a UDP server has no connections to end')),
     close() {
       socket.close();
     },

@@ -30,7 +30,7 @@ const servers = createPoller(SERVERS_MS);
 const requests = createPoller(REQUESTS_MS);
 
 /** Resolves once the server is listened to. */
-export async function serveSctp(ip: string, port: number, name: string): Promise<() => void> {
+export async function serveSctp(ip: string, port: number, name: string): Promise<() => Promise<void>> {
   const socket = openRaw(ip);
   socket.bind(ip);
   await servers.watch(socket.fd, () => {
@@ -41,7 +41,7 @@ export async function serveSctp(ip: string, port: number, name: string): Promise
       socket.sendTo(got.peer, encodeSctp(initAck(init, JSON.stringify(answer))));
     }
   });
-  return () => {
+  return async () => {
     servers.forget(socket.fd);
     socket.close();
   };

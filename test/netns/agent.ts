@@ -5,7 +5,7 @@
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Call, CommandName, Commands, Flood, FloodReport, Reply } from './agent-protocol.ts';
-import { type Flow, openFlow, request, requestAll } from './agent-request.ts';
+import { converse, type Flow, openFlow, request, requestAll } from './agent-request.ts';
 import { type Stop, serve } from './agent-serve.ts';
 
 interface RunningFlood {
@@ -25,8 +25,8 @@ const handlers: Handlers = {
     const stop = await serve(input);
     return { id: keep(servers, stop) };
   },
-  async stopServing({ id }) {
-    take(servers, id)();
+  async stopServing({ id, whenIdle = false }) {
+    await take(servers, id)(whenIdle);
     return null;
   },
   request: ({ requests, concurrency }) => requestAll(requests, concurrency),
@@ -35,8 +35,8 @@ const handlers: Handlers = {
     return { id: keep(flows, flow), first: await flow.ask() };
   },
   ping: ({ id, timeoutMs }) => find(flows, id).ask(timeoutMs),
-  async release({ id }) {
-    take(flows, id).close();
+  async release({ id, abruptly = false }) {
+    take(flows, id).close(abruptly);
     return null;
   },
   async startFlood(input) {
@@ -50,15 +50,20 @@ const handlers: Handlers = {
   waitFlood: ({ id }) => take(floods, id).report,
 };
 
-function startFlood({ request: one, concurrency = 2, pauseMs = 5, limitMs }: Flood): RunningFlood {
+function startFlood(flood: Flood): RunningFlood {
+  const { request: one, concurrency = 2, pauseMs = 5, limitMs, closing, sourcePorts = [] } = flood;
   const end = performance.now() + limitMs;
   let stopped = false;
   const outcomes: Record<string, number> = {};
   const answers: Record<string, number> = {};
   let total = 0;
-  const worker = async () => {
-    while (!stopped && performance.now() < end) {
-      const outcome = await request(one, true);
+  const worker = async (_: unknown, number: number) => {
+    // Its own, so that no two are at one port at a time.
+    const ports = sourcePorts.filter((_, index) => index % concurrency === number);
+    for (let attempt = 0; !stopped && performance.now() < end; attempt++) {
+      const sourcePort = ports[attempt % ports.length];
+      const asked = sourcePort === undefined ? one : { ...one, sourcePort };
+      const outcome = closing === undefined ? await request(asked, true) : await converse(asked, closing);
       total++;
       outcomes[outcome.outcome] = (outcomes[outcome.outcome] ?? 0) + 1;
       if (outcome.outcome === 'answered') answers[outcome.server] = (answers[outcome.server] ?? 0) + 1;

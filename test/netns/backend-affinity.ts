@@ -1,4 +1,7 @@
-/** Session affinity: a client keeps its endpoint for as long as it lasts, and no longer. */
+/**
+ * Session affinity: a client keeps its endpoint for as long as it lasts, and no longer. What not every data plane can do
+ * stands by itself.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -9,6 +12,11 @@ import { answerer, ask, BOTH, type DataPlane, flagsOf, play, serviceOf, VIP, VIP
 import type { World } from './world.ts';
 
 export function affinityTests(test: Test, plane: DataPlane): void {
+  keptAffinityTest(test, plane);
+  endedAffinityTest(test, plane);
+}
+
+export function keptAffinityTest(test: Test, plane: DataPlane): void {
   const flags = flagsOf(plane);
 
   test(`${plane.title}: 150 clients each keep their endpoint, and lose it only with the endpoint`, async () => {
@@ -38,6 +46,11 @@ export function affinityTests(test: Test, plane: DataPlane): void {
       },
     );
   });
+}
+
+/** Where connections that have ended do not prolong it, and each choice is by chance. */
+function endedAffinityTest(test: Test, plane: DataPlane): void {
+  const flags = flagsOf(plane);
 
   test(`${plane.title}: affinity ends when its time is over`, async () => {
     const objects = (world: World) =>
@@ -55,6 +68,14 @@ export function affinityTests(test: Test, plane: DataPlane): void {
 
 /** More of it, for data planes that keep what clients did in one place of the kernel. */
 export function lastingAffinityTests(test: Test, plane: DataPlane): void {
+  sharedAffinityTest(test, plane);
+  prolongedAffinityTest(test, plane);
+  switchedAffinityTest(test, plane);
+  udpAffinityTest(test, plane);
+}
+
+/** Where all ways to a Service port share it. */
+function sharedAffinityTest(test: Test, plane: DataPlane): void {
   const flags = flagsOf(plane);
 
   test(`${plane.title}: 200 clients keep one endpoint by clusterIP, node port, external IP, and through a crash`, async () => {
@@ -93,6 +114,11 @@ export function lastingAffinityTests(test: Test, plane: DataPlane): void {
       },
     );
   });
+}
+
+/** Where each choice is by chance. */
+function prolongedAffinityTest(test: Test, plane: DataPlane): void {
+  const flags = flagsOf(plane);
 
   test(`${plane.title}: each new connection prolongs affinity, and each Service port has its own`, async () => {
     const objects = (world: World) => [
@@ -110,6 +136,11 @@ export function lastingAffinityTests(test: Test, plane: DataPlane): void {
       }
     });
   });
+}
+
+/** Where each choice is by chance. */
+function switchedAffinityTest(test: Test, plane: DataPlane): void {
+  const flags = flagsOf(plane);
 
   test(`${plane.title}: affinity that is switched off, on and given another time takes effect at once`, async () => {
     const objects = (world: World, affinitySeconds: number) =>
@@ -129,6 +160,10 @@ export function lastingAffinityTests(test: Test, plane: DataPlane): void {
       },
     );
   });
+}
+
+export function udpAffinityTest(test: Test, plane: DataPlane): void {
+  const flags = flagsOf(plane);
 
   test(`${plane.title}: UDP clients keep their endpoint, too, and leave it when it goes`, async () => {
     const port = { name: '', protocol: 'UDP' as const, port: 53 };

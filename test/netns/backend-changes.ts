@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { answerer, ask, BOTH, type DataPlane, flagsOf, play, serviceOf, VIP } from './backend-scene.ts';
+import { SLOW } from './slow.ts';
 import type { World } from './world.ts';
 
 export function changeTests(test: Test, plane: DataPlane): void {
@@ -94,6 +95,8 @@ export function changeTests(test: Test, plane: DataPlane): void {
 }
 
 const FLIPS_MS = 4000;
+/** On a slow machine more time, until so much was tried. */
+const [ENOUGH_FLIPS, LONGEST_MS] = [30, FLIPS_MS * SLOW];
 const FLIPPER = fileURLToPath(new URL('backend-flipper.ts', import.meta.url));
 
 /** Endpoints that change as fast as the program takes it, under new connections all the time. */
@@ -126,7 +129,8 @@ export function flipTests(test: Test, plane: DataPlane): void {
           world.flood('client', { request: toNode, limitMs, pauseMs: 1 }),
         ]);
         let rounds = 0;
-        for (const end = performance.now() + FLIPS_MS; performance.now() < end; ) {
+        const begin = performance.now();
+        for (let ms = 0; ms < FLIPS_MS || (rounds < ENOUGH_FLIPS && ms < LONGEST_MS); ms = performance.now() - begin) {
           await proxy.apply(objects(world, ++rounds));
         }
         let sum = 0;
@@ -176,7 +180,7 @@ export function flipTests(test: Test, plane: DataPlane): void {
           world.flood('pod-a', { request, limitMs, concurrency: 2, pauseMs: 1 }),
           world.flood('client', { request: toNode, limitMs, concurrency: 2, pauseMs: 1 }),
         ]);
-        await sleep(FLIPS_MS);
+        await sleep(SLOW > 1 ? 2 * FLIPS_MS : FLIPS_MS);
         for (const flood of floods) {
           const { total, outcomes } = await flood.stop();
           assert.equal(outcomes, { answered: total }, said);

@@ -77,11 +77,14 @@ export interface MatrixCase {
   readonly seed: number;
   /** Services of other draws stand there first, so that what is asked for came by partial changes. Default: not. */
   readonly changed?: boolean;
+  /** What this data plane cannot do, whatever the configuration says. */
+  readonly settings?: Partial<NodeSettings>;
 }
 
-export function matrixTest(test: Test, { plane, configuration, seed, changed = false }: MatrixCase): void {
+export function matrixTest(test: Test, matrixCase: MatrixCase): void {
+  const { plane, configuration, seed, changed = false } = matrixCase;
   const { title, pods, settings: special, nodeIPs = [] }: Configuration = CONFIGURATIONS[configuration];
-  const settings = { ...DEFAULT_SETTINGS, ...special };
+  const settings = { ...DEFAULT_SETTINGS, ...special, ...matrixCase.settings };
   test(`${plane.title}: packets do as the oracle says: ${title}${changed ? ', after changes' : ''}`, async () => {
     const world = await createWorld({ pods });
     try {

@@ -49,9 +49,9 @@ export async function tableObjects(
  * One line for each object, set element and rule, elements sorted. Left out: handles and counters, and elements that
  * expire, which packets make.
  */
-export async function listTable(world: World, family: IPFamily = 'IPv4'): Promise<string> {
+export async function listTable(world: World, family: IPFamily = 'IPv4', table = TABLE): Promise<string> {
   const lines: string[] = [];
-  for (const [kind, { handle: _, elem, expr, ...rest }] of await tableObjects(world, family)) {
+  for (const [kind, { handle: _, elem, expr, ...rest }] of await tableObjects(world, family, table)) {
     const rules = Array.isArray(expr) ? (expr as readonly Json[]).filter((one) => !(isObject(one) && one.counter)) : [];
     lines.push(`${kind} ${JSON.stringify(rest)} ${JSON.stringify(rules)}`);
     const elements = Array.isArray(elem) ? (elem as readonly Json[]) : [];

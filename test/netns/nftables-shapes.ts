@@ -205,6 +205,9 @@ export function shapes(family: NftFamily): NftTable {
     rule(is('meta priority', 0), drop),
     rule(is('meta priority', 0x10000, true), drop),
     rule(is('meta priority', 0xffffffff), drop),
+    rule(is('meta mark', 0), drop),
+    rule(is('meta mark', 0x4000, true), drop),
+    rule(is('meta mark', 0xffffffff), drop),
     ...states.map((state) => rule({ ctState: [state] }, drop)),
     rule({ ctState: ['new', 'established', 'related'] }, drop),
     rule({ ctState: ['invalid'], not: true }, drop),
@@ -238,6 +241,18 @@ export function shapes(family: NftFamily): NftTable {
     rule({ priority: on('affinity', [saddr, { field: 'meta priority', and: 0xffffc000 }]) }),
     rule({ priority: on('handles', ['meta priority', daddr, 'th dport']) }),
     rule({ priority: on('cidr-marks', [saddr]) }),
+    rule({ mark: 0 }),
+    rule({ mark: 10 }),
+    rule({ mark: 0xffffffff }),
+    rule({ mark: on('services', destination) }),
+    rule({ mark: on('services', before) }),
+    rule(is('meta l4proto', 'tcp'), { mark: on('services', destination) }),
+    rule({ mark: on('mark-to-mark', ['meta mark']) }),
+    rule({ mark: on('mark-to-mark', [{ random: 3 }]) }),
+    rule({ mark: on('affinity', [saddr, 'meta mark']) }),
+    rule({ mark: on('cidr-marks', [saddr]) }),
+    rule({ vmap: on('dispatch', ['meta mark']) }),
+    rule({ update: 'affinity', key: [saddr, 'meta mark'], timeoutSeconds: 10, data: ['meta mark'] }),
     rule({ vmap: on('dispatch', ['meta priority']) }),
     rule({ vmap: on('dispatch', [{ random: 3 }]) }),
     rule({ vmap: on('dispatch', [{ field: 'meta priority', and: 0x3fff }]) }),
@@ -255,6 +270,14 @@ export function shapes(family: NftFamily): NftTable {
     }),
     rule({ counter: true }),
     { statements: [{ verdict: 'return' }], comment: COMMENT },
+  ];
+  /** What the hooks of packets that are for this host, or come from it, hold. */
+  const guards: readonly NftRule[] = [
+    rule({ in: 'masquerade-services', key: destination }, drop),
+    rule({ ctState: ['new'] }, { in: 'addresses', key: [daddr] }, { reject: 'port unreachable' }),
+    rule(is('meta l4proto', 'tcp'), { reject: 'tcp reset' }),
+    rule({ vmap: on('frontend-verdicts', destination) }),
+    rule({ mark: on('services', destination) }, { verdict: 'accept' }),
   ];
   const chains: NftTable['chains'] = [
     { name: 'lb-1', rules: [] },
@@ -287,9 +310,9 @@ export function shapes(family: NftFamily): NftTable {
       rules: [rule({ ctStatus: 'dnat' }, { in: 'hairpin', key: [saddr, daddr] }, { masquerade: 'fully-random' })],
     },
     { name: 'filter-prerouting', hook: { type: 'filter', hook: 'prerouting', priority: -110 }, rules: [] },
-    { name: 'filter-input', hook: { type: 'filter', hook: 'input', priority: 0 }, rules: [] },
+    { name: 'filter-input', hook: { type: 'filter', hook: 'input', priority: 0 }, rules: guards },
     { name: 'filter-forward', hook: { type: 'filter', hook: 'forward', priority: 5 }, rules: [] },
-    { name: 'filter-output', hook: { type: 'filter', hook: 'output', priority: -151 }, rules: [] },
+    { name: 'filter-output', hook: { type: 'filter', hook: 'output', priority: -151 }, rules: guards },
     { name: 'filter-postrouting', hook: { type: 'filter', hook: 'postrouting', priority: 300 }, rules: [] },
   ];
   return { family, name: 'shapes', comment: COMMENT, sets, chains };

@@ -1,4 +1,5 @@
 /** The world without any proxy: what the packet tests take for granted. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { IPFamily } from '../../core/backend.ts';
@@ -226,6 +227,39 @@ agents('a flood counts outcomes and servers, until stopped or its time is over',
   assert.ok(total > 2);
   assert.equal(outcomes, { answered: total });
   assert.equal(servers, { 'pod-a': total });
+});
+
+agents('a flood closes as it is told, and comes from the same few ports again and again', async () => {
+  const request = { protocol: 'TCP', destinationIP: world.pods[0]!.ip.IPv4, destinationPort: PORT } as const;
+  const sourcePorts = [20_001, 20_002, 20_003, 20_004];
+  const seen = async () => (await world.exec('pod-a', 'ss', ['-Htan'])).stdout;
+  for (const closing of ['reset', 'by server'] as const) {
+    const flood = await world.flood('client', { request, limitMs: 60_000, closing, sourcePorts });
+    for (let k = 0; k < 200 && closing === 'by server' && !/TIME-WAIT.*:20001\b/.test(await seen()); k++)
+      await sleep(20);
+    const { total, outcomes } = await flood.stop();
+    assert.equal(outcomes, { answered: total }, closing);
+    const waiting = (await seen()).split('\n').filter((line) => line.startsWith('TIME-WAIT'));
+    if (closing === 'reset') assert.equal(waiting, []);
+    else assert.ok(waiting.length > 0 && waiting.every((line) => /:2000[1-4]\b/.test(line)), waiting.join('\n'));
+  }
+});
+
+agents('a server that is to stop when it is idle serves whoever is connected, and then refuses', async () => {
+  const [pod] = world.pods;
+  const addresses = [pod!.ip.IPv4];
+  const server = await world.serve(pod!.namespace, { protocol: 'TCP', port: 8099, server: 'idle', addresses });
+  const request = { protocol: 'TCP', destinationIP: pod!.ip.IPv4, destinationPort: 8099 } as const;
+  const flow = await world.hold('client', request);
+  let stopped = false;
+  const closing = server.close(true).then(() => {
+    stopped = true;
+  });
+  assert.is(answered(await flow.ping()).server, 'idle');
+  assert.not.ok(stopped);
+  await flow.close();
+  await closing;
+  assert.is((await world.request('client', request)).outcome, 'refused');
 });
 
 agents('what is the test own mistake is an error, not an outcome', async () => {

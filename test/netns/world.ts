@@ -19,7 +19,8 @@ import { type Addresses, planTopology, type Topology, type WorldOptions } from '
 
 /** Something an agent began, until it is closed. */
 export interface Server {
-  close(): Promise<void>;
+  /** `whenIdle`: not before its TCP connections have ended and none has come for a while. */
+  close(whenIdle?: boolean): Promise<void>;
 }
 
 export interface HeldFlow {
@@ -27,7 +28,8 @@ export interface HeldFlow {
   readonly first: Outcome;
   /** Ask again over the same connection, or from the same UDP port. */
   ping(timeoutMs?: number): Promise<Outcome>;
-  close(): Promise<void>;
+  /** `abruptly`: TCP by a reset. */
+  close(abruptly?: boolean): Promise<void>;
 }
 
 export interface RunningFlood {
@@ -84,7 +86,9 @@ export async function createWorld(options: WorldOptions = {}, agentProgram?: rea
 
   const serve = async (namespace: string, server: Serve): Promise<Server> => {
     const { id } = await agent(namespace).call('serve', server);
-    return { close: async () => void (await agent(namespace).call('stopServing', { id })) };
+    return {
+      close: async (whenIdle = false) => void (await agent(namespace).call('stopServing', { id, whenIdle })),
+    };
   };
   const requests = (namespace: string, all: readonly Request[], concurrency = 32) =>
     agent(namespace).call('request', { requests: all, concurrency });
@@ -104,7 +108,9 @@ export async function createWorld(options: WorldOptions = {}, agentProgram?: rea
         ),
       );
       const servers = await Promise.all(started);
-      return { close: async () => void (await Promise.all(servers.map((server) => server.close()))) };
+      return {
+        close: async (whenIdle) => void (await Promise.all(servers.map((server) => server.close(whenIdle)))),
+      };
     },
     async request(namespace, request) {
       const [outcome] = await requests(namespace, [request]);
@@ -116,7 +122,7 @@ export async function createWorld(options: WorldOptions = {}, agentProgram?: rea
       return {
         first,
         ping: (timeoutMs) => agent(namespace).call('ping', timeoutMs === undefined ? { id } : { id, timeoutMs }),
-        close: async () => void (await agent(namespace).call('release', { id })),
+        close: async (abruptly = false) => void (await agent(namespace).call('release', { id, abruptly })),
       };
     },
     async flood(namespace, flood) {
@@ -157,7 +163,8 @@ async function build({ namespaces, sysctls, links, addressing }: Topology): Prom
     namespaces.map((name) => `netns add ${name}`),
   );
   await Promise.all(namespaces.map((name) => writeSysctls(name, sysctls[name] ?? [])));
-  await batch([], links);
+  // From a namespace that has no eth0: older kernels refuse a name that the namespace of ip(8) has.
+  await batch(['-n', 'lan'], links);
   await Promise.all(namespaces.map((name) => batch(['-n', name], addressing[name] ?? [])));
   await Promise.all(namespaces.map((name) => linksUp(name)));
 }

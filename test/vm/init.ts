@@ -26,6 +26,9 @@ modprobe virtio_pci
 modprobe virtio_console
 # As whoever sets up a node does, so that packets between the ports of a bridge are seen and translated.
 modprobe br_netfilter
+# What the program wants by default, and what only the first network namespace may say.
+modprobe nf_conntrack
+echo 131072 > /proc/sys/net/netfilter/nf_conntrack_max
 until [ -e /dev/vport0p1 ]; do sleep 0.01; done
 exec 3<>/dev/vport0p1
 cd /${SOURCES}

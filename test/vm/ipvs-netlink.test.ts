@@ -9,10 +9,13 @@ import { connect, createServer, type Socket } from 'node:net';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { enterIsolation } from '../../build/isolate.ts';
-import type { IPVSConnection, IPVSStep, RealServer, VirtualServer } from '../../core/ipvs.ts';
+import type { IPVSConnection, IPVSStep, RealServer, VirtualServer, VirtualServerKey } from '../../core/ipvs.ts';
 import { type OpenIPVS, openIPVS } from '../../core/netlink/ipvs.ts';
 import { createFakeIPVS } from '../../core/netlink/ipvs-fake.ts';
+import { serverName } from '../../core/netlink/ipvs-protocol.ts';
 import { openDummyLink } from '../../core/netlink/link.ts';
+import { openNftables } from '../../core/netlink/nftables/kernel.ts';
+import type { NftSet } from '../../core/nftables.ts';
 import { seeded } from '../unit/model/random.ts';
 import { fault, rejection } from '../unit/netlink/fault.ts';
 import { onlyInVm } from './inside.ts';
@@ -40,11 +43,9 @@ run('ip', '-6', 'route', 'add', 'default', 'dev', 'uplink');
 
 const SERVER = { protocol: 'TCP', ip: '10.96.0.10', port: 53 } as const;
 const V6 = { protocol: 'UDP', ip: 'fd00:10::a', port: 53 } as const;
-const plain = (server: typeof SERVER | typeof V6): VirtualServer => ({
-  ...server,
-  scheduler: 'rr',
-  persistenceSeconds: 0,
-});
+const MARK = { mark: 1234, family: 'IPv4' } as const;
+const MARK_V6 = { mark: 1234, family: 'IPv6' } as const;
+const plain = <Key extends VirtualServerKey>(server: Key) => ({ ...server, scheduler: 'rr', persistenceSeconds: 0 });
 const real = (ip: string, weight = 1): RealServer => ({ ip, port: 8080, weight });
 
 /** Asks in a process of its own, run by `wrapper`, and returns the message of the error. */
@@ -125,6 +126,11 @@ const EVERYTHING: readonly IPVSStep[] = [
     server: { ...plain(SERVER), protocol: 'SCTP', port: 99, scheduler: 'sh', hashPort: true },
   },
   { do: 'add virtual server', server: { ...plain(SERVER), protocol: 'UDP', scheduler: 'wlc', onePacket: true } },
+  { do: 'add virtual server', server: plain(MARK) },
+  { do: 'add virtual server', server: { ...plain(MARK_V6), persistenceSeconds: 60, persistencePrefix: 48 } },
+  { do: 'add virtual server', server: { ...plain(MARK), mark: 0x7fffffff, scheduler: 'mh', hashPort: true } },
+  { do: 'add real server', server: MARK, real: real('10.244.1.5', 3) },
+  { do: 'add real server', server: MARK_V6, real: real('fd00:244::1') },
   { do: 'add real server', server: SERVER, real: real('10.244.1.5', 7) },
   { do: 'add real server', server: SERVER, real: { ...real('10.244.1.6'), upperThreshold: 100, lowerThreshold: 50 } },
   { do: 'add real server', server: V6, real: { ...real('fd00:244::1', 0), forwarding: 'direct' } },
@@ -145,30 +151,62 @@ kernel('shows us what we added as the IPVS in memory does', async () => {
   await ipvs.apply(EVERYTHING);
   await fake.apply(EVERYTHING);
   for (const family of ['IPv4', 'IPv6'] as const) {
-    const name = ({ protocol, ip, port }: VirtualServer) => `${protocol} ${ip} ${port}`;
-    const sorted = (servers: readonly VirtualServer[]) => [...servers].sort((a, b) => (name(a) < name(b) ? -1 : 1));
+    const sorted = (servers: readonly VirtualServer[]) =>
+      [...servers].sort((a, b) => (serverName(a) < serverName(b) ? -1 : 1));
     const [ours, theirs] = [await ipvs.virtualServers(family), await fake.virtualServers(family)];
     assert.equal(sorted(ours), sorted(theirs));
-    for (const server of ours) assert.equal(await ipvs.realServers(server), await fake.realServers(server));
+    for (const server of ours) {
+      assert.equal(await ipvs.virtualServer(server), server);
+      assert.equal(await ipvs.realServers(server), await fake.realServers(server));
+    }
   }
 });
 
-kernel('shows us what ipvsadm adds; what firewall marks select is left out', async () => {
-  ipvsadm('-A -f 7 -s rr');
+kernel('names virtual servers of marks as our errors do', async () => {
+  await ipvs.apply(EVERYTHING);
+  const listed = ipvsadm('-Ln')
+    .split('\n')
+    .map((line) => line.trim().replaceAll(/ +/g, ' '));
+  for (const key of [MARK, MARK_V6]) assert.ok(listed.some((line) => line.startsWith(`${serverName(key)} rr`)));
+  const highest = { ...MARK, mark: 0xffffffff };
+  await ipvs.apply([{ do: 'add virtual server', server: plain(highest) }]);
+  assert.is((await ipvs.virtualServer(highest))?.scheduler, 'rr');
+  const { refused } = await ipvs.apply([
+    { do: 'add virtual server', server: plain(MARK) },
+    { do: 'set virtual server', server: plain({ ...MARK, mark: 9 }) },
+    { do: 'add real server', server: MARK_V6, real: real('10.0.0.1') },
+    { do: 'delete virtual server', server: { ...MARK, mark: 9 } },
+    { do: 'delete real server', server: MARK, real: real('10.0.0.9') },
+  ]);
+  assert.equal(
+    refused.map(({ errno }) => errno),
+    ['EEXIST', 'ESRCH', 'EINVAL'],
+  );
+});
+
+kernel('shows us what ipvsadm adds', async () => {
+  ipvsadm('-A -f 7 -s rr -p 60');
+  ipvsadm('-a -f 7 -r 10.0.0.1:80 -m -w 9');
   ipvsadm('-A -u 10.96.0.13:5060 -s rr -p 60 --pe sip');
   ipvsadm('-A -t 10.96.0.1:80 -s mh -b mh-fallback,mh-port');
   ipvsadm('-a -t 10.96.0.1:80 -r 10.0.0.1:80 -g -w 9 -x 8 -y 7');
   ipvsadm('-A -t [fd00::1]:80 -s lc -p 60 -M 48');
-  const servers = new Map((await ipvs.virtualServers('IPv4')).map((server) => [server.ip, server]));
-  assert.equal([...servers.keys()].sort(), ['10.96.0.1', '10.96.0.13']);
-  const { persistenceEngine, persistenceSeconds } = servers.get('10.96.0.13')!;
+  const servers = new Map((await ipvs.virtualServers('IPv4')).map((server) => [serverName(server), server]));
+  assert.equal([...servers.keys()].sort(), ['FWM 7', 'TCP 10.96.0.1:80', 'UDP 10.96.0.13:5060']);
+  const marked = servers.get('FWM 7')!;
+  assert.equal([marked.persistenceSeconds, marked.persistencePrefix], [60, 32]);
+  assert.equal(
+    (await ipvs.realServers(marked)).map(({ ip, port, weight }) => [ip, port, weight]),
+    [['10.0.0.1', 80, 9]],
+  );
+  const { persistenceEngine, persistenceSeconds } = servers.get('UDP 10.96.0.13:5060')!;
   assert.equal([persistenceEngine, persistenceSeconds], ['sip', 60]);
-  const { scheduler, hashFallback, hashPort } = servers.get('10.96.0.1')!;
+  const { scheduler, hashFallback, hashPort } = servers.get('TCP 10.96.0.1:80')!;
   assert.equal([scheduler, hashFallback, hashPort], ['mh', true, true]);
-  const [found] = await ipvs.realServers(servers.get('10.96.0.1')!);
+  const [found] = await ipvs.realServers(servers.get('TCP 10.96.0.1:80')!);
   assert.equal([found?.forwarding, found?.weight, found?.upperThreshold, found?.lowerThreshold], ['direct', 9, 8, 7]);
   const [v6] = await ipvs.virtualServers('IPv6');
-  assert.equal([v6?.ip, v6?.scheduler, v6?.persistencePrefix], ['fd00::1', 'lc', 48]);
+  assert.equal([v6 && serverName(v6), v6?.scheduler, v6?.persistencePrefix], ['TCP [fd00::1]:80', 'lc', 48]);
 });
 
 kernel('takes back with `set` what ipvsadm has set beside', async () => {
@@ -187,14 +225,18 @@ kernel('takes back with `set` what ipvsadm has set beside', async () => {
 function randomStep(below: (limit: number) => number): IPVSStep {
   const isV6 = below(2) === 0;
   const ip = isV6 ? `fd00:10::${1 + below(2)}` : `10.96.0.${1 + below(2)}`;
-  const address = { protocol: (['TCP', 'UDP', 'SCTP'] as const)[below(3)]!, ip, port: 80 };
+  const protocol = (['TCP', 'UDP', 'SCTP'] as const)[below(3)]!;
+  const isMarked = below(3) === 0;
+  const address: VirtualServerKey = isMarked
+    ? { mark: 1 + below(2), family: isV6 ? 'IPv6' : 'IPv4' }
+    : { protocol, ip, port: 80 };
   const server: VirtualServer = {
     ...address,
     scheduler: ['rr', 'wrr', 'mh', 'none', 'nosuch'][below(5)]!,
     persistenceSeconds: below(2) * 60,
     persistencePrefix: 16 + below(17),
     hashPort: below(2) === 0,
-    onePacket: address.protocol === 'UDP' && below(3) === 0,
+    onePacket: protocol === 'UDP' && below(3) === 0,
   };
   const v4Reals = ['10.0.0.1', '10.0.0.2', '127.0.0.1', '224.0.0.1', '0.0.0.0', '255.255.255.255'];
   const v6Reals = ['fd00::1', 'fd00::2', '::1', 'ff02::1', '::', 'fe80::1'];
@@ -256,8 +298,8 @@ kernel('lists thousands of virtual servers, and of real servers of one, complete
     ...ips(98).map((ip): IPVSStep => ({ do: 'add real server', server: SERVER, real: real(ip) })),
   ]);
   assert.is(operations, 6000);
-  const servers = (await ipvs.virtualServers('IPv4')).map(({ ip }) => ip);
-  assert.equal(servers.sort(), [...ips(97), SERVER.ip].sort());
+  const servers = (await ipvs.virtualServers('IPv4')).map(serverName);
+  assert.equal(servers.sort(), [...ips(97), SERVER.ip].map((ip) => serverName({ ...SERVER, ip })).sort());
   const reals = (await ipvs.realServers(SERVER)).map(({ ip }) => ip);
   assert.equal(reals, ips(98).reverse());
   const again = ips(97).map((ip): IPVSStep => ({ do: 'add virtual server', server: { ...plain(SERVER), ip } }));
@@ -371,6 +413,86 @@ kernel('balances over addresses of a dummy interface that is down, and counts th
     }
   } finally {
     service.close();
+    link.delete();
+    link.close();
+  }
+});
+
+kernel('gives marked packets to the virtual server of their mark, others to that of their address', async () => {
+  const tables = openNftables();
+  const link = openDummyLink('kube-ipvs0');
+  link.ensure();
+  // Which no test before has connected to: IPVS remembers connections for minutes.
+  const ips = ['10.96.0.77', 'fd00:10::77'];
+  await link.change({ add: ips });
+  const services = [await listening(8080), await listening(80)];
+  try {
+    for (const ip of ips) {
+      const isV6 = ip.includes(':');
+      const byAddress = { protocol: 'TCP', ip, port: 80 } as const;
+      const byMark = isV6 ? MARK_V6 : MARK;
+      const target = { ...real(isV6 ? '::1' : '127.0.0.1'), port: 8080 };
+      await ipvs.apply([
+        { do: 'add virtual server', server: plain(byAddress) },
+        { do: 'add virtual server', server: plain(byMark) },
+        { do: 'add real server', server: byMark, real: target },
+      ]);
+      const family = isV6 ? 'ip6' : 'ip';
+      const marks: NftSet = {
+        name: 'marks',
+        key: [isV6 ? 'ipv6_addr' : 'ipv4_addr', 'inet_proto', 'inet_service'],
+        data: ['mark'],
+      };
+      const key = [`${family} daddr`, 'meta l4proto', 'th dport'] as const;
+      await tables.commit({
+        family,
+        table: 'marking',
+        operations: [
+          { do: 'add table', owned: false },
+          { do: 'add set', set: marks },
+          { do: 'add elements', set: marks, elements: [{ key: [ip, 'tcp', 80], data: [byMark.mark] }] },
+          { do: 'add chain', chain: { name: 'c', hook: { type: 'filter', hook: 'output', priority: -150 } } },
+          { do: 'add rule', chain: 'c', rule: { statements: [{ mark: { map: 'marks', key } }] } },
+        ],
+      });
+      const counts = async () => {
+        const [counted] = await ipvs.realServers(byMark);
+        return [counted?.activeConnections, counted?.persistentConnections];
+      };
+      const seen = async () => {
+        const found: (readonly [string, string, number, number])[] = [];
+        await ipvs.connections((connection) => {
+          const { protocol, port, realPort } = connection;
+          const isRemembered = protocol === 'IP' && connection.ip.includes(':') === isV6;
+          if (connection.ip === ip || isRemembered) found.push([protocol, connection.ip, port, realPort]);
+        });
+        return found.sort();
+      };
+      const client = await opened(80, ip);
+      assert.equal([await counts(), await seen()], [[1, 0], [['TCP', ip, 80, 8080]]]);
+      // Whoever remembers clients keeps the port.
+      await ipvs.apply([{ do: 'set virtual server', server: { ...plain(byMark), persistenceSeconds: 300 } }]);
+      const other = await opened(80, ip);
+      assert.equal(
+        [await counts(), await seen()],
+        [
+          [2, 1],
+          [
+            ['IP', isV6 ? '0:4d2::' : '0.0.4.210', 0, 0],
+            ['TCP', ip, 80, 80],
+            ['TCP', ip, 80, 8080],
+          ],
+        ],
+      );
+      for (const socket of [client, other]) socket.destroy();
+      await tables.commit({ family, table: 'marking', operations: [{ do: 'delete table' }] });
+      // That of the address has no real server.
+      assert.match(String(await opened(80, ip).catch((error: unknown) => error)), /ECONNREFUSED/);
+      ipvsadm('-C');
+    }
+  } finally {
+    for (const service of services) service.close();
+    tables.close();
     link.delete();
     link.close();
   }

@@ -45,6 +45,7 @@ const TRANSPORT_HEADER = 2;
 const CMP_EQ = 0;
 const CMP_NEQ = 1;
 const META_PRIORITY = 2;
+const META_MARK = 3;
 const INTERFACE_NAME_BYTES = 16;
 const CT_STATE = 0;
 const CT_STATUS = 2;
@@ -84,6 +85,7 @@ const FIELDS: Readonly<Record<NftField, FieldFacts>> = {
   'meta iifname': { meta: 6 },
   'meta oifname': { meta: 7 },
   'meta priority': { meta: META_PRIORITY, type: 'mark' },
+  'meta mark': { meta: META_MARK, type: 'mark' },
   'ct original ip daddr': { ct: 20, direction: 0, type: 'ipv4_addr', family: 'ip' },
   'ct original ip6 daddr': { ct: 22, direction: 0, type: 'ipv6_addr', family: 'ip6' },
   'ct original proto-dst': { ct: 12, direction: 0, type: 'inet_service' },
@@ -130,7 +132,8 @@ function statementExpressions(family: NftFamily, statement: NftStatement): Expre
   if ('in' in statement) return lookup(family, { map: statement.in, key: statement.key }, undefined, statement.not);
   if ('vmap' in statement) return lookup(family, statement.vmap, VERDICT_REGISTER);
   if ('dnat' in statement) return [...lookup(family, statement.dnat, slot(0)), dnat(family)];
-  if ('priority' in statement) return priorityExpressions(family, statement.priority);
+  if ('priority' in statement) return setMeta(family, META_PRIORITY, statement.priority);
+  if ('mark' in statement) return setMeta(family, META_MARK, statement.mark);
   if ('masquerade' in statement) return [expression('masq', [1, u32(NF_NAT_RANGE_PROTO_RANDOM_FULLY)])];
   if ('reject' in statement) return [reject(family, statement.reject)];
   if ('update' in statement)
@@ -166,8 +169,8 @@ function interfaceName(value: string | number): Uint8Array {
   return padded;
 }
 
-function priorityExpressions(family: NftFamily, value: number | NftLookup): Expression[] {
-  const set = expression('meta', [2, u32(META_PRIORITY)], [3, u32(slot(0))]);
+function setMeta(family: NftFamily, meta: number, value: number | NftLookup): Expression[] {
+  const set = expression('meta', [2, u32(meta)], [3, u32(slot(0))]);
   if (typeof value !== 'number') return [...lookup(family, value, slot(0)), set];
   const data: ExpressionAttribute = [2, [[nft.NFTA_DATA_VALUE, valueBytes('mark', value)]]];
   return [expression('immediate', [1, u32(slot(0))], data), set];

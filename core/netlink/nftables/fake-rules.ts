@@ -27,6 +27,7 @@ const FIELD_TYPES: Readonly<Partial<Record<NftField, NftType>>> = {
   'th dport': 'inet_service',
   'meta l4proto': 'inet_proto',
   'meta priority': 'mark',
+  'meta mark': 'mark',
   'ct original ip daddr': 'ipv4_addr',
   'ct original ip6 daddr': 'ipv6_addr',
   'ct original proto-dst': 'inet_service',
@@ -44,6 +45,9 @@ function setUse(statement: NftStatement): SetUse | undefined {
   if ('dnat' in statement) return { name: statement.dnat.map, key: statement.dnat.key, wants: 'endpoints' };
   if ('priority' in statement && typeof statement.priority !== 'number') {
     return { name: statement.priority.map, key: statement.priority.key, wants: 'marks' };
+  }
+  if ('mark' in statement && typeof statement.mark !== 'number') {
+    return { name: statement.mark.map, key: statement.mark.key, wants: 'marks' };
   }
   if ('update' in statement || 'delete' in statement) {
     const { key, data } = statement;

@@ -4,7 +4,7 @@
  * and states come in the order of their bits.
  */
 import type { NftExpression, NftFamily, NftField, NftLookup, NftRule, NftStatement, NftValue } from '../../nftables.ts';
-import { printDuration, printPrefix, printPriority } from './text-values.ts';
+import { printDuration, printMark, printPrefix, printPriority } from './text-values.ts';
 
 const STATES = ['invalid', 'established', 'related', 'new'] as const;
 
@@ -48,6 +48,7 @@ function fieldsOf(statement: NftStatement): readonly NftExpression[] {
   if ('vmap' in statement) return statement.vmap.key;
   if ('dnat' in statement) return statement.dnat.key;
   if ('priority' in statement) return typeof statement.priority === 'number' ? [] : statement.priority.key;
+  if ('mark' in statement) return typeof statement.mark === 'number' ? [] : statement.mark.key;
   if ('update' in statement) return [...statement.key, ...(statement.data ?? [])];
   if ('delete' in statement) return [...statement.key, ...(statement.data ?? [])];
   return 'in' in statement ? statement.key : [];
@@ -71,6 +72,10 @@ function printStatement(family: NftFamily, statement: NftStatement, th: string):
     const { priority } = statement;
     return `meta priority set ${typeof priority === 'number' ? printPriority(priority) : printLookup(priority, th)}`;
   }
+  if ('mark' in statement) {
+    const { mark } = statement;
+    return `meta mark set ${typeof mark === 'number' ? printMark(mark) : printLookup(mark, th)}`;
+  }
   if ('masquerade' in statement) return `masquerade ${statement.masquerade}`;
   // A bare reject is the port unreachable of the table's family.
   if ('reject' in statement) return statement.reject === 'tcp reset' ? 'reject with tcp reset' : 'reject';
@@ -90,6 +95,7 @@ function not(statement: { readonly not?: boolean }): string {
 function printMatched(field: NftField, value: NftValue): string {
   if (field === 'meta iifname' || field === 'meta oifname') return `"${value}"`;
   if (field === 'meta priority') return printPriority(Number(value));
+  if (field === 'meta mark') return printMark(Number(value));
   return String(value);
 }
 

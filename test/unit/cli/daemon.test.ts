@@ -89,6 +89,31 @@ test('a timer that a plugin left running does not keep it from ending', async ()
   assert.match(daemon.log(), /Stopped\n$/);
 });
 
+test('what a backend says of a Service is in the log without asking for more, where there is no API server', async () => {
+  const plugin = join(folder, 'says.mjs');
+  writeFileSync(
+    plugin,
+    `async function create(host) {
+       const sync = async ({ upsert }) => {
+         for (const port of upsert) host.events.warn(port, 'Odd', 'it is odd; make it even');
+         try { host.events.warn({}, 'Odd', 'x'); } catch (error) { host.log.info('Refused', { error: error.message }); }
+         return { operations: 0, bytes: 0 };
+       };
+       return { families: ['IPv4'], sync, async cleanup() {}, async close() {} };
+     }
+     export default { name: 'says', apiVersion: 1, summary: 'says', leavesHostAlone: true, create };`,
+  );
+  const daemon = start('--manifests', file, '--backend', plugin);
+  await daemon.says(/Ready/);
+  assert.match(
+    daemon.log(),
+    /W\d.* A Service is not served as its author asks service="[^"/]+\/[^"]+" reason="Odd" note="it is odd; make it even"/,
+  );
+  assert.match(daemon.log(), /Refused error="event undefined\/undefined is no Service: /);
+  daemon.child.kill('SIGTERM');
+  assert.is(await daemon.exit, 0);
+});
+
 /** The daemon with a plugin of our own: faults escape from it, and it never ends its second sync of IPv4. */
 const BAD_PLUGIN = `
 import { daemon } from '${resolve(import.meta.dirname, '../../../core/cli/daemon.ts')}';

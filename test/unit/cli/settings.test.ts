@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { parseCommandLine } from '../../../core/config/command-line.ts';
 import { checkSettings } from '../../../core/config/settings.ts';
 
-const BACKENDS = ['iptables', 'dry-run', 'nftables', 'acme'];
+const BACKENDS = ['iptables', 'dry-run', 'nftables', 'ipvs', 'acme'];
 const check = (argv: readonly string[]) => checkSettings(parseCommandLine(argv), BACKENDS);
 const settings = (...argv: readonly string[]) => {
   const checked = check(['--manifests=m', ...argv]);
@@ -61,17 +61,17 @@ test('no limit on requests is none that is zero', () => {
 test('an unknown backend is refused with those that there are', () => {
   assert.match(
     fault('--backend', 'iptable'),
-    /no backend "iptable"; available: iptables, dry-run, nftables, acme; did you mean ipt/,
+    /no backend "iptable"; available: iptables, dry-run, nftables, ipvs, acme; did you mean ipt/,
   );
   assert.match(
     fault('--proxy-mode', 'winkernel'),
-    /--proxy-mode: there is no mode "winkernel"; available: iptables, nft/,
+    /--proxy-mode: there is no mode "winkernel"; available: iptables, ipvs, nft/,
   );
   assert.match(
-    fault('--proxy-mode', 'ipvs'),
-    /--proxy-mode: ipvs is not part of this kube-proxy; available: iptables,/,
+    fault('--proxy-mode', 'userspace'),
+    /--proxy-mode: userspace is not part of this kube-proxy; available: iptables,/,
   );
-  assert.match(fault('--backend', 'ipvs'), /--backend: ipvs is not part of this kube-proxy/);
+  assert.match(fault('--backend', 'userspace'), /--backend: userspace is not part of this kube-proxy/);
   assert.match(fault('--proxy-mode', 'acme'), /--proxy-mode: there is no mode "acme"; give it as backend/);
 });
 
@@ -94,7 +94,7 @@ test('a plugin is named by its path, from the working directory on, or by its na
 test('a folder of plugins changes nothing for a backend that is built in', () => {
   const { backend, pluginDir, configuration } = settings('--backend=nftables', '--plugin-dir=/p');
   assert.equal([backend, pluginDir, configuration.pluginDir], ['nftables', '', '/p']);
-  assert.match(fault('--backend=ipvs', '--plugin-dir=/p'), /--backend: ipvs is not part of this kube-proxy/);
+  assert.match(fault('--backend=userspace', '--plugin-dir=/p'), /--backend: userspace is not part of this kube-proxy/);
 });
 
 test('an unknown name without a folder of plugins says how a plugin is named', () => {
@@ -213,13 +213,26 @@ test('a flag for every mode reaches the one that is chosen', () => {
 });
 
 test('ipvs has periods of its own and no pause unless asked for', () => {
-  const backends = [...BACKENDS, 'ipvs'];
-  const ipvs = (...argv: string[]) =>
-    checkSettings(parseCommandLine(['--proxy-mode=ipvs', ...argv]), backends).settings;
+  const ipvs = (...argv: string[]) => settings('--proxy-mode=ipvs', ...argv);
   const given = ['--ipvs-sync-period=7s', '--ipvs-min-sync-period=2s', '--iptables-sync-period=9s'];
   assert.equal([ipvs().syncPeriodMs, ipvs().minSyncPeriodMs], [30_000, 0]);
   assert.equal([ipvs(...given).syncPeriodMs, ipvs(...given).minSyncPeriodMs], [7000, 2000]);
   assert.is(ipvs('--iptables-masquerade-bit=3').masqueradeBit, 3);
+});
+
+test('with ipvs no node port answers on loopback addresses, and who asks for it is told', () => {
+  const ipvs = (...argv: string[]) => settings('--backend=ipvs', ...argv);
+  assert.equal([ipvs().node.localhostNodePorts, ipvs().warnings], [false, []]);
+  assert.equal(ipvs('--iptables-localhost-nodeports=false').warnings, []);
+  const asked = ipvs('--iptables-localhost-nodeports');
+  assert.is(asked.node.localhostNodePorts, false);
+  const what = 'has no effect: IPVS sends nothing that comes from 127.0.0.0/8 to another host';
+  assert.equal(asked.warnings, [{ where: '--iptables-localhost-nodeports', what }]);
+  assert.is(asked.configuration.iptables.localhostNodePorts, true, 'what is configured is shown as it is');
+  for (const backend of ['iptables', 'nftables', 'dry-run', 'acme']) {
+    const other = settings(`--backend=${backend}`, '--iptables-localhost-nodeports');
+    assert.equal([other.node.localhostNodePorts, other.warnings], [true, []], backend);
+  }
 });
 
 const SERVERS: readonly (readonly [argv: readonly string[], healthz: unknown, metrics: unknown])[] = [

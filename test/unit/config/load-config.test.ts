@@ -233,6 +233,15 @@ reload('fields of no effect are warned of when they say something', () => {
   ]);
 });
 
+reload('node ports on loopback addresses are warned of with ipvs, if the file asks for them', () => {
+  const said = (value: string) => settings(`mode: ipvs\niptables: {localhostNodePorts: ${value}}\n`);
+  assert.equal(told(said('true').warnings), [
+    'c.conf:4: iptables.localhostNodePorts: has no effect: IPVS sends nothing that comes from 127.0.0.0/8 to another host',
+  ]);
+  for (const value of ['null', 'false']) assert.equal(told(said(value).warnings), [], value);
+  for (const value of ['true', 'null', 'false']) assert.is(said(value).node.localhostNodePorts, false, value);
+});
+
 reload('a gate of another version is warned of with its line', () => {
   const found = settings('featureGates:\n  SupportIPVSProxyMode: true\n  AllowServiceExternalIPs: false\n');
   assert.is(found.node.allowExternalIPs, false);

@@ -25,7 +25,7 @@ export async function runContract(
   { options = {}, harmlessOnly, callMs = 10_000, program }: RunOptions = {},
 ): Promise<ReadonlyMap<string, Result>> {
   const state = createFakeState();
-  const makeHost: MakeHost = ({ log, signal, requestFullSync, metrics }) => {
+  const makeHost: MakeHost = ({ log, signal, requestFullSync, metrics, events }) => {
     let kernel = createFakeNftables(state);
     let closed = false;
     const nothing = (): never => {
@@ -36,6 +36,7 @@ export async function runContract(
       signal,
       requestFullSync,
       metrics,
+      events,
       clock: systemClock,
       exec: async (command) =>
         command === 'example-tool'
@@ -69,6 +70,7 @@ export async function runContract(
       signal: new AbortController().signal,
       requestFullSync() {},
       metrics: { register: () => () => {} },
+      events: { warn() {} },
     });
     const results: Result[] = [];
     await tryContract({

@@ -141,7 +141,7 @@ test('its list of families is a copy', () => {
 test('what it gets cannot be changed', async () => {
   const port = {
     key: 'default/web/TCP',
-    cluster: [{ ip: '10.244.1.2' }, { ip: '10.244.1.3' }],
+    cluster: [{ ip: '10.244.1.2', annotations: { 'kube-proxy.io/a': 'b' } }, { ip: '10.244.1.3' }],
     local: [],
     externalIPs: [],
     loadBalancerVIPs: [],
@@ -154,6 +154,7 @@ test('what it gets cannot be changed', async () => {
     ({ upsert }) => Object.assign(upsert[0]!, { key: 'x' }),
     ({ upsert }) => Object.assign(upsert[0]!.cluster[0]!, { ip: 'x' }),
     ({ upsert }) => Object.assign(upsert[0]!.annotations, { x: 'y' }),
+    ({ upsert }) => Object.assign(upsert[0]!.cluster[0]!.annotations!, { x: 'y' }),
     ({ remove }) => (remove as unknown[]).push('x'),
     ({ node }) => Object.assign(node, { name: 'x' }),
     ({ node }) => (node.nodeIPs as unknown[]).push('x'),

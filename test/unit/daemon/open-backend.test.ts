@@ -17,6 +17,7 @@ function scene(
   const clock = fakeClock();
   const lines: string[] = [];
   const [metrics, asked, counted]: [PluginMetric[], string[], string[]] = [[], [], []];
+  const warned: (readonly [service: string, reason: string, note: string])[] = [];
   const stop = new AbortController();
   const write = (line: string): void => void lines.push(line);
   const log = createLog({ verbosity: 0, format: 'text', component: 't', pid: 1, write, now: () => 0 });
@@ -34,6 +35,12 @@ function scene(
       asked.push(reason);
       onRequest();
     },
+    events: {
+      warn({ namespace, name }, reason, note) {
+        warned.push([`${namespace}/${name}`, reason, note]);
+        onRequest();
+      },
+    },
     clock,
     onFault: (plugin, kind) => counted.push(`${plugin} ${kind}`),
   });
@@ -41,7 +48,7 @@ function scene(
     () => new Error('it was opened'),
     (error) => error,
   );
-  return { opening, fault, clock, lines, metrics, asked, counted, stop };
+  return { opening, fault, clock, lines, metrics, asked, warned, counted, stop };
 }
 
 function backend(more: Partial<Backend> = {}): Backend {
@@ -256,8 +263,16 @@ test('its metrics are read in its context, and what they throw is harmless', asy
   assert.is(error.message, 'backend odd: reading metric b failed: null');
 });
 
-test('one that was released is heard no more: no full syncs, no metrics', async () => {
-  const { host, open, asked, metrics, clock } = await opened();
+test('what it says of a Service is told, outside of its context', async () => {
+  const seen: unknown[] = [];
+  const { host, open, warned } = await opened(() => seen.push(culprit()));
+  const service = { namespace: 'shop', name: 'web' };
+  inPlugin(open.context, () => host.events.warn(service, 'Odd', 'it is odd'));
+  assert.equal([warned, seen], [[['shop/web', 'Odd', 'it is odd']], [undefined]]);
+});
+
+test('one that was released is heard no more: no full syncs, no metrics, no events', async () => {
+  const { host, open, asked, metrics, warned, clock } = await opened();
   host.metrics.register({ name: 'a', type: 'gauge', help: 'x', read: () => [] });
   host.requestFullSync('first');
   host.requestFullSync('waits');
@@ -265,9 +280,10 @@ test('one that was released is heard no more: no full syncs, no metrics', async 
   assert.equal(metrics, []);
   host.requestFullSync('too late');
   host.metrics.register({ name: 'b', type: 'gauge', help: 'x', read: () => [] });
+  host.events.warn({ namespace: 'shop', name: 'web' }, 'Odd', 'too late');
   open.context.escaped('exception', new Error('too late'));
   await clock.advance(100_000);
-  assert.equal([asked, metrics], [['first'], []]);
+  assert.equal([asked, metrics, warned], [['first'], [], []]);
 });
 
 test('what escapes from nobody is told to nobody', () => {

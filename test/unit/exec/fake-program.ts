@@ -83,6 +83,7 @@ export function stage(): Stage {
         return () => void metrics.splice(metrics.indexOf(metric), 1);
       },
     },
+    events: { warn() {} },
   };
   return {
     host,

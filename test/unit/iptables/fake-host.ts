@@ -73,6 +73,7 @@ export function fakeHost(program: Program, rest: Partial<Host> = {}): FakeHost {
         return () => void shown.splice(shown.indexOf(metric), 1);
       },
     },
+    events: { warn() {} },
     ...rest,
   };
 }

@@ -3,7 +3,12 @@
  * of one host, or one process before and after its restart.
  */
 import type { Backend, Change, Host, IPFamily, SelfChecking, SyncReport } from '../../../core/backend.ts';
-import { createFakeIPVS, createFakeIPVSState, type FakeIPVS, type FakeIPVSOptions } from '../../../core/netlink/ipvs-fake.ts';
+import {
+  createFakeIPVS,
+  createFakeIPVSState,
+  type FakeIPVS,
+  type FakeIPVSOptions,
+} from '../../../core/netlink/ipvs-fake.ts';
 import { createFakeLinks, type FakeLinks } from '../../../core/netlink/link-fake.ts';
 import { createFakeNftables, createFakeState, type FakeNftables } from '../../../core/netlink/nftables/fake.ts';
 import { createBackend } from '../../../plugins/ipvs/backend.ts';
@@ -113,7 +118,9 @@ export function stage(settings: StageOptions = {}, state: StageState = newState(
     signal: new AbortController().signal,
     requestFullSync: (reason) => void requests.push(reason),
     metrics: { register: () => () => {} },
-    events: { warn: ({ namespace, name }, reason, note) => void warnings.push(`${namespace}/${name} ${reason}: ${note}`) },
+    events: {
+      warn: ({ namespace, name }, reason, note) => void warnings.push(`${namespace}/${name} ${reason}: ${note}`),
+    },
   };
   const backend = createBackend(host, { families, owned, options: parseOptions(options) });
   return {

@@ -116,6 +116,13 @@ for (const [text, expected] of TIMES) {
   });
 }
 
+slices('only the kube-proxy.io annotations are kept, and where there are none there is no field', () => {
+  const annotations = { 'kube-proxy.io/weight': '7', 'kubectl.kubernetes.io/x': 'y', 'kube-proxy.io': 'z' };
+  assert.equal(parse({ metadata: metadata(SERVICE, annotations) }).annotations, { 'kube-proxy.io/weight': '7' });
+  assert.not('annotations' in parse({ metadata: metadata(SERVICE, { 'kubectl.kubernetes.io/x': 'y' }) }));
+  assert.not('annotations' in parse({ metadata: metadata(SERVICE) }));
+});
+
 slices.run();
 
 const ports = suite('slice ports');

@@ -58,6 +58,44 @@ ports('endpoints that are not chosen but still serve are told for UDP alone, and
   assert.not('keepsFlowsUDP' in of('TCP', ready, terminating));
 });
 
+ports('an endpoint has the annotations of its slice, in every list, and no field where there are none', () => {
+  const annotations = { 'kube-proxy.io/weight': '7' };
+  const here = sliceEndpoint('10.244.1.5', HERE);
+  const of = service({
+    internalPolicy: 'Local',
+    ports: [{ name: 'http', protocol: 'UDP', port: 80, nodePort: 30080 }],
+  });
+  const udp = { ports: [{ name: 'http', protocol: 'UDP', port: 8080 }] } as const;
+  const { cluster, local, keepsFlowsUDP } = only(of, [
+    slice([here, sliceEndpoint('10.244.1.7', TERMINATING)], { ...udp, annotations }),
+    slice([sliceEndpoint('10.244.2.5')], { ...udp, name: 'web-other' }),
+  ]);
+  assert.equal(
+    cluster.map((one) => [one.ip, one.annotations]),
+    [
+      ['10.244.1.5', annotations],
+      ['10.244.2.5', undefined],
+    ],
+  );
+  assert.equal(local[0]!.annotations, annotations);
+  assert.equal(keepsFlowsUDP?.[0]?.annotations, annotations);
+  assert.not('annotations' in cluster[1]!);
+});
+
+ports('an endpoint that is in two slices has the annotations of the one that it counts as in', () => {
+  const slices = (terminating: boolean) => [
+    slice([sliceEndpoint('10.244.2.5')], { name: 'a', annotations: { 'kube-proxy.io/weight': '1' } }),
+    slice([sliceEndpoint('10.244.2.5', terminating ? TERMINATING : {})], {
+      name: 'b',
+      annotations: { 'kube-proxy.io/weight': '2' },
+    }),
+  ];
+  const weight = (all: readonly EndpointSlice[]) => only(service(), all).cluster[0]!.annotations;
+  assert.equal(weight(slices(false)), { 'kube-proxy.io/weight': '2' });
+  assert.equal(weight(slices(false).reverse()), { 'kube-proxy.io/weight': '2' });
+  assert.equal(weight(slices(true)), { 'kube-proxy.io/weight': '1' });
+});
+
 ports('a Service without address in the family has no service ports there', () => {
   assert.equal(resolveService(service(), [slice([])], { ...NODE, family: 'IPv6' }), []);
   assert.equal(resolveService(service({ families: {} }), [], NODE), []);
@@ -299,6 +337,7 @@ for (const [field, value] of Object.entries({
   ready: false,
   nodeName: 'x',
   zone: 'x',
+  annotations: { a: 'b' },
 })) {
   equality(`another ${field} of an endpoint is a difference`, () => {
     const one = servicePort({ cluster: [endpoint('10.0.0.1')] });
@@ -306,6 +345,15 @@ for (const [field, value] of Object.entries({
     assert.not(servicePortsEqual(one, other));
   });
 }
+
+equality('annotations of an endpoint are compared by what they say, and a missing one is a difference', () => {
+  const one = (annotations?: Readonly<Record<string, string>>): ServicePort =>
+    servicePort({ cluster: [{ ...endpoint('10.0.0.1'), ...(annotations && { annotations }) }] });
+  assert.ok(servicePortsEqual(one({ a: 'b' }), one({ a: 'b' })));
+  assert.not(servicePortsEqual(one({ a: 'b' }), one({ a: 'c' })));
+  assert.not(servicePortsEqual(one({ a: 'b' }), one()));
+  assert.not(servicePortsEqual(one(), one({ a: 'b' })));
+});
 
 equality('the same annotations under other names are a difference', () => {
   assert.not(servicePortsEqual(servicePort({ annotations: { a: 'b' } }), servicePort({ annotations: { c: 'b' } })));

@@ -98,6 +98,20 @@ export const FWMARK = bytes(
   STATS_64,
 );
 
+/** ipvsadm -A -f 2147483656 -6 -s rr -p 60 -M 64 */
+export const FWMARK_V6 = bytes(
+  '01010000',
+  '10010100',
+  '060001000a000000',
+  '0800050008000080', // FWMARK 2^31 + 8
+  '0700060072720000',
+  '0c00070003000000ffffffff',
+  '080008003c000000',
+  '0800090040000000',
+  STATS_32,
+  STATS_64,
+);
+
 /** AH: someone else's, of a protocol that we do not know. */
 export const OTHER_PROTOCOL = bytes('01010000', '14000100', '0600010002000000', '0600020033000000');
 

@@ -1,8 +1,9 @@
 /** The IPVS in memory; test/vm/ipvs-netlink.test.ts compares it with the kernel's. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { IPVSStep, RealServer, VirtualServer } from '../../../core/ipvs.ts';
+import type { IPVSStep, RealServer, VirtualServer, VirtualServerMark } from '../../../core/ipvs.ts';
 import { createFakeIPVS, createFakeIPVSState } from '../../../core/netlink/ipvs-fake.ts';
+import { serverName } from '../../../core/netlink/ipvs-protocol.ts';
 import { rejection } from './fault.ts';
 
 const SERVER = { protocol: 'TCP', ip: '10.96.0.1', port: 80 } as const;
@@ -36,10 +37,46 @@ test('shows what was added as ipvsadm -Sn does, sorted', async () => {
       '-a -u [fd00::1]:53 -r [fd00::2]:53 -g -w 0\n',
   );
   assert.is(kernel.dump('IPv4'), '-A -t 10.96.0.1:80 -s rr\n-a -t 10.96.0.1:80 -r 10.0.0.1:8080 -m -w 1\n');
+  assert.equal((await kernel.virtualServers('IPv6')).map(serverName), ['UDP [fd00::1]:53']);
+});
+
+test('virtual servers of marks are others than those of addresses, and one mark has one of each family', async () => {
+  const kernel = createFakeIPVS();
+  const marked = (family: 'IPv4' | 'IPv6', mark = 1234): VirtualServerMark => ({ mark, family });
+  const settings = { scheduler: 'rr', persistenceSeconds: 60 };
+  const { refused } = await kernel.apply([
+    ADD,
+    { do: 'add virtual server', server: { ...marked('IPv4'), ...settings } },
+    { do: 'add virtual server', server: { ...marked('IPv6'), ...settings, persistencePrefix: 64 } },
+    { do: 'add virtual server', server: { ...marked('IPv4', 0xffffffff), ...settings, persistencePrefix: 24 } },
+    { do: 'add virtual server', server: { ...marked('IPv4'), ...settings } },
+    { do: 'add real server', server: marked('IPv4'), real: REAL },
+    { do: 'add real server', server: marked('IPv6'), real: REAL },
+    { do: 'add real server', server: marked('IPv6'), real: { ...REAL, ip: 'fd00::2' } },
+    { do: 'delete virtual server', server: marked('IPv6', 9) },
+  ]);
   assert.equal(
-    (await kernel.virtualServers('IPv6')).map(({ ip }) => ip),
-    ['fd00::1'],
+    refused.map(({ errno }) => errno),
+    ['EEXIST', 'EINVAL'],
   );
+  assert.match(refused[0]!.error.message, /^ipvs add virtual server FWM 1234: EEXIST/);
+  assert.match(refused[1]!.error.message, /^ipvs add real server 10\.0\.0\.1:8080 of FWM 1234 IPv6: EINVAL/);
+  assert.is(
+    kernel.dump(),
+    '-A -f 1234 -6 -s rr -p 60 -M 64\n' +
+      '-A -f 1234 -s rr -p 60\n' +
+      '-A -f 4294967295 -s rr -p 60 -M 255.255.255.0\n' +
+      '-A -t 10.96.0.1:80 -s rr\n' +
+      '-a -f 1234 -6 -r [fd00::2]:8080 -m -w 1\n' +
+      '-a -f 1234 -r 10.0.0.1:8080 -m -w 1\n',
+  );
+  assert.equal((await kernel.virtualServers('IPv6')).map(serverName), ['FWM 1234 IPv6']);
+  assert.is((await kernel.virtualServer(marked('IPv4')))?.persistencePrefix, 32);
+  assert.is(await kernel.virtualServer(marked('IPv6', 9)), undefined);
+  kernel.connect(marked('IPv6'), { ip: 'fd00::2', port: 8080 }, { active: 3 });
+  assert.is((await kernel.realServers(marked('IPv6')))[0]?.activeConnections, 3);
+  await kernel.apply([{ do: 'delete virtual server', server: marked('IPv4') }]);
+  assert.is(kernel.dump('IPv4'), '-A -f 4294967295 -s rr -p 60 -M 255.255.255.0\n-A -t 10.96.0.1:80 -s rr\n');
 });
 
 test('refuses what the kernel refuses, and goes on', async () => {

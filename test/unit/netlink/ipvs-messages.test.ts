@@ -125,6 +125,29 @@ requests('what is deleted is its identity alone', () => {
   );
 });
 
+requests('one that a mark selects is family and mark, without protocol, address and port', () => {
+  const marked = { mark: 0x8000000a, family: 'IPv6' } as const;
+  assert.is(
+    written({ do: 'add virtual server', server: { ...marked, ...RR } }),
+    '01010000' +
+      '38000180' +
+      '060001000a000000' + // AF 10
+      '080005000a000080' + // FWMARK, host order
+      '0700060072720000' +
+      '0c00070000000000fdffffff' +
+      '0800080000000000' +
+      '0800090080000000', // NETMASK: 128
+  );
+  const v4 = { mark: 7, family: 'IPv4' } as const;
+  assert.match(
+    written({ do: 'set virtual server', server: { ...v4, ...RR } }),
+    /^02010000.*0600010002000000.*ffffffff$/,
+  );
+  const identity = '14000180' + '0600010002000000' + '0800050007000000';
+  assert.is(written({ do: 'delete virtual server', server: v4 }), `03010000${identity}`);
+  assert.match(written({ do: 'add real server', server: v4, real: REAL }), new RegExp(`^05010000${identity}48000280`));
+});
+
 requests('SCTP has protocol number 132', () => {
   assert.match(written({ do: 'delete virtual server', server: { ...V4, protocol: 'SCTP' } }), /0600020084000000/);
 });
@@ -140,6 +163,10 @@ requests('what the kernel would cut or misunderstand is never written', () => {
     [{ do: 'add virtual server', server: { ...server, scheduler: '' } }, /scheduler has 1 to 15 bytes/],
     [{ do: 'add virtual server', server: { ...server, scheduler: 'x'.repeat(16) } }, /1 to 15 bytes/],
     [{ do: 'add virtual server', server: { ...server, persistenceEngine: 'a\0b' } }, /persistence engine/],
+    [{ do: 'delete virtual server', server: { mark: 0, family: 'IPv4' } }, /a mark must be .* 1 to 4294967295, not 0/],
+    [{ do: 'delete virtual server', server: { mark: 2 ** 32, family: 'IPv4' } }, /a mark/],
+    [{ do: 'delete virtual server', server: { mark: 1, family: 'ip' as 'IPv4' } }, /IPv4 or IPv6, not ip/],
+    [{ do: 'add virtual server', server: { mark: 1, family: 'IPv4', ...RR, persistencePrefix: 33 } }, /1 to 32/],
     [{ do: 'set virtual server', server: { ...server, persistenceSeconds: 2147484 } }, /0 to 2147483/],
     [{ do: 'set virtual server', server: { ...server, persistenceSeconds: 0.5 } }, /whole number/],
     [{ do: 'set virtual server', server: { ...server, persistencePrefix: 33 } }, /1 to 32/],
@@ -162,6 +189,9 @@ requests('what the kernel would cut or misunderstand is never written', () => {
 requests('errors name what a step is about', () => {
   assert.is(stepObject({ do: 'delete virtual server', server: V6 }), 'UDP [fd00:10::a]:8443');
   assert.is(stepObject({ do: 'add real server', server: V4, real: REAL }), '10.244.1.5:5353 of TCP 10.96.0.10:53');
+  assert.is(stepObject({ do: 'delete virtual server', server: { mark: 1234, family: 'IPv4' } }), 'FWM 1234');
+  const server = { mark: 1234, family: 'IPv6' } as const;
+  assert.is(stepObject({ do: 'add real server', server, real: REAL }), '10.244.1.5:5353 of FWM 1234 IPv6');
 });
 
 requests.run();
@@ -202,9 +232,27 @@ answers('a time without the flag of persistence is none', () => {
   assert.is(server?.persistenceEngine, 'sip');
 });
 
+answers('of virtual servers that a mark selects have mark and family, and no address', () => {
+  const reader = createIPVSReader();
+  const rr = { ...NONE, scheduler: 'rr', statistics: heard.STATISTICS };
+  assert.equal(reader.virtualServer(attributes(heard.FWMARK)), {
+    mark: 7,
+    family: 'IPv4',
+    ...rr,
+    persistenceSeconds: 0,
+    persistencePrefix: 32,
+  });
+  assert.equal(reader.virtualServer(attributes(heard.FWMARK_V6)), {
+    mark: 0x80000008,
+    family: 'IPv6',
+    ...rr,
+    persistenceSeconds: 60,
+    persistencePrefix: 64,
+  });
+});
+
 answers('virtual servers that we cannot name are left out', () => {
   const reader = createIPVSReader();
-  assert.is(reader.virtualServer(attributes(heard.FWMARK)), undefined);
   assert.is(reader.virtualServer(attributes(heard.OTHER_PROTOCOL)), undefined);
 });
 
@@ -271,6 +319,8 @@ answers('with numbers of another size, or an unknown family or forwarding, are m
   ] as const) {
     assert.is(fault(() => reader.realServer(changed(heard.REAL_V4, from, to))).code, 'KP_NETLINK_MALFORMED', from);
   }
+  const odd = changed(heard.FWMARK, '0600010002000000', '0600010003000000');
+  assert.match(fault(() => reader.virtualServer(odd)).message, /a mark of family 3/);
 });
 
 for (const seed of [1, 2, 3]) {

@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import type { IPVSStep } from '../../../core/ipvs.ts';
 import { createFakeTransport, type FakeTransport } from '../../../core/netlink/fake-transport.ts';
 import { openIPVS } from '../../../core/netlink/ipvs.ts';
+import { serverName } from '../../../core/netlink/ipvs-protocol.ts';
 import type { Message } from '../../../core/netlink/message.ts';
 import { createNetlink } from '../../../core/netlink/netlink.ts';
 import { fault, rejection } from './fault.ts';
@@ -123,11 +124,11 @@ test('a step that cannot be sent is told like a refused one, and names its objec
 });
 
 test('virtual servers are listed by family; those that cannot be named are left out', async () => {
-  const objects = [heard.TCP_V4, heard.FWMARK, heard.UDP_V6, heard.OTHER_PROTOCOL, heard.WITH_ENGINE];
+  const objects = [heard.TCP_V4, heard.FWMARK, heard.UDP_V6, heard.OTHER_PROTOCOL, heard.FWMARK_V6, heard.WITH_ENGINE];
   const { ipvs } = openOn(() => ({ objects }));
-  const list = async (family: 'IPv4' | 'IPv6') => (await ipvs.virtualServers(family)).map(({ ip }) => ip);
-  assert.equal(await list('IPv4'), ['10.96.0.10', '10.96.0.13']);
-  assert.equal(await list('IPv6'), ['fd00:10::a']);
+  const list = async (family: 'IPv4' | 'IPv6') => (await ipvs.virtualServers(family)).map(serverName);
+  assert.equal(await list('IPv4'), ['TCP 10.96.0.10:53', 'FWM 7', 'UDP 10.96.0.13:5060']);
+  assert.equal(await list('IPv6'), ['UDP [fd00:10::a]:53', 'FWM 2147483656 IPv6']);
 });
 
 test('a listing uses a socket of its own and closes it', async () => {

@@ -139,6 +139,8 @@ test('a rule that does not fit its set is a fault of the caller', async () => {
     { in: 'm', key: ['ip saddr'] },
     { priority: { map: 'm', key: ['th dport'] } },
     { priority: { map: 'm', key: ['ip saddr', 'th dport'] } },
+    { mark: { map: 'm', key: ['th dport'] } },
+    { mark: { map: 'affinity', key: ['meta mark'] } },
     { vmap: { map: 'm', key: ['ip saddr'] } },
     { dnat: { map: 'm', key: ['ip saddr'] } },
     { update: 'm', key: ['ip saddr'], data: ['meta priority'], timeoutSeconds: 1 },

@@ -116,6 +116,17 @@ test('numbers of `meta priority` are printed as handles of traffic control', () 
   assert.is(printedRule({ vmap: { map: 'm', key } }), 'meta priority & ffff:c000 vmap @m');
 });
 
+test('numbers of `meta mark` are printed as eight hexadecimal digits', () => {
+  assert.is(printedRule({ mark: 10 }), 'meta mark set 0x0000000a');
+  assert.is(printedRule({ mark: 0xffffffff }), 'meta mark set 0xffffffff');
+  assert.is(printedRule({ match: 'meta mark', is: 0x4000, not: true }), 'meta mark != 0x00004000');
+  const key = ['ip daddr', 'meta l4proto', 'th dport'] as const;
+  const lookup: NftStatement = { mark: { map: 'marks', key } };
+  assert.is(printedRule(lookup), 'meta mark set ip daddr . meta l4proto . th dport map @marks');
+  const tcp: NftStatement = { match: 'meta l4proto', is: 'tcp' };
+  assert.is(printedRule(tcp, lookup), 'meta mark set ip daddr . meta l4proto . tcp dport map @marks');
+});
+
 test('a test for a protocol is not printed where what follows says it, too', () => {
   const tcp: NftStatement = { match: 'meta l4proto', is: 'tcp' };
   const port: NftStatement = { match: 'th dport', is: 80 };

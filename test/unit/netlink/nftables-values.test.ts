@@ -293,6 +293,10 @@ test('fingerprints tell rules and sets apart by all that counts', () => {
     { statements: [{ vmap: { map: 't', key: ['ip daddr'] } }] },
     { statements: [{ priority: 1 }] },
     { statements: [{ priority: 256 }] },
+    { statements: [{ mark: 1 }] },
+    { statements: [{ mark: 256 }] },
+    { statements: [{ match: 'meta mark', is: 1 }] },
+    { statements: [{ match: 'meta priority', is: 1 }] },
     { statements: [{ counter: true }] },
   ];
   assert.is(new Set(rules.map((rule) => ruleFingerprint('ip', rule))).size, rules.length);

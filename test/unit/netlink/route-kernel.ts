@@ -1,14 +1,18 @@
 /** The answers of rtnetlink, made by hand after linux/if_addr.h and if_link.h. */
 
+import { attributesByType, attributeText } from '../../../core/netlink/attributes.ts';
 import { NetlinkError } from '../../../core/netlink/errors.ts';
 import { createFakeTransport, type FakeTransport } from '../../../core/netlink/fake-transport.ts';
-import { parseMessages } from '../../../core/netlink/message.ts';
+import { type Message, parseMessages } from '../../../core/netlink/message.ts';
 import type { Transport } from '../../../core/netlink/transport.ts';
 import { createMessageWriter, type MessageWriter } from '../../../core/netlink/writer.ts';
 
 const NLM_F_MULTI = 0x2;
 const NLM_F_DUMP_INTR = 0x10;
+const NLM_F_DUMP = 0x300;
+const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
+const ENODEV = 19;
 const RTM_GETLINK = 18;
 
 export interface RawLink {
@@ -60,6 +64,7 @@ function answer(kernel: RouteKernel, request: Uint8Array): readonly Uint8Array[]
   const interrupted = kernel.interruptions > 0 ? NLM_F_DUMP_INTR : 0;
   kernel.interruptions -= interrupted ? 1 : 0;
   const flags = NLM_F_MULTI | interrupted;
+  if (type === RTM_GETLINK && (question!.flags & NLM_F_DUMP) === 0) return linkNamed(kernel, question!);
   const objects = type === RTM_GETLINK ? kernel.links.map(linkBytes) : kernel.addresses.map(addressBytes);
   // One datagram for each object and one for the end, as a kernel with small buffers might.
   const datagrams = objects.map((write) => datagram((writer) => write(writer, { flags, sequence })));
@@ -72,6 +77,30 @@ function answer(kernel: RouteKernel, request: Uint8Array): readonly Uint8Array[]
     }),
   );
   return datagrams;
+}
+
+/** One link by its name, and an acknowledgement. */
+function linkNamed(kernel: RouteKernel, { sequence, payload }: Message): readonly Uint8Array[] {
+  const name = attributeText(attributesByType(payload.subarray(16)).get(3)!);
+  const link = kernel.links.find((one) => one.name === name);
+  const acknowledgement = new Int32Array([link === undefined ? -(kernel.errno || ENODEV) : 0, 16, 0, 0, 0]);
+  return [
+    ...(link === undefined ? [] : [datagram((writer) => linkBytes(link)(writer, { flags: 0, sequence }))]),
+    datagram((writer) => {
+      writer.begin({ type: NLMSG_ERROR, flags: 0, sequence });
+      writer.raw(new Uint8Array(acknowledgement.buffer));
+      writer.end();
+    }),
+  ];
+}
+
+/** The event of an address that came to a link, or went. */
+export function addressEvent(linkIndex: number, type: 20 | 21 = 20): Uint8Array {
+  return datagram((writer) => {
+    writer.begin({ type, flags: 0, sequence: 0 });
+    writer.raw(new Uint8Array(new Uint32Array([0, linkIndex]).buffer));
+    writer.end();
+  });
 }
 
 function datagram(write: (writer: MessageWriter) => void): Uint8Array {
@@ -109,13 +138,13 @@ function addressBytes({ family, index, prefixLength = 0, lowFlags = 0, scope = 0
 }
 
 /** A socket that has these to tell, one a call: a datagram, or an error. Then, and at "nothing", it has nothing. */
-export function eventTransport(events: (NetlinkError | 'datagram' | 'nothing')[]): Transport & { closed: boolean } {
+export function eventTransport(events: (NetlinkError | Uint8Array | 'nothing')[]): Transport & { closed: boolean } {
   return {
     closed: false,
     send: () => undefined,
     receive() {
       const event = events.shift() ?? 'nothing';
-      if (event === 'datagram') return new Uint8Array(20);
+      if (event instanceof Uint8Array) return event;
       throw event === 'nothing' ? new NetlinkError({ code: 'KP_NETLINK_TIMEOUT', text: 'no answer' }) : event;
     },
     close() {

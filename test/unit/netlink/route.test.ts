@@ -2,9 +2,10 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { NetlinkError } from '../../../core/netlink/errors.ts';
 import { createFakeTransport } from '../../../core/netlink/fake-transport.ts';
-import { parseMessages } from '../../../core/netlink/message.ts';
+import { type Message, parseMessages } from '../../../core/netlink/message.ts';
 import { openRoute } from '../../../core/netlink/route.ts';
 import { isUsable, parseLink, parseLinkAddress } from '../../../core/netlink/route-messages.ts';
+import type { MessageWriter } from '../../../core/netlink/writer.ts';
 import { seeded } from '../model/random.ts';
 import { fault } from './fault.ts';
 import { createRouteKernel } from './route-kernel.ts';
@@ -101,6 +102,44 @@ route('other families, and addresses without an address, are left out', () => {
     { family: AF_INET, index: 1, attributes: (w) => w.text(IFA_LABEL, 'eth0') },
   ];
   assert.equal(openRoute(kernel.transport).addresses(), []);
+});
+
+route('addresses of one link can be left out, unparsed', () => {
+  const kernel = createRouteKernel();
+  const on = (index: number, last: number) => ({
+    family: AF_INET,
+    index,
+    attributes: (w: MessageWriter) => w.binary(IFA_LOCAL, Uint8Array.of(10, 0, 0, last)),
+  });
+  const odd = { ...on(2, 9), attributes: (w: MessageWriter) => w.binary(IFA_LOCAL, Uint8Array.of(1)) };
+  kernel.addresses = [on(1, 1), odd, on(3, 3)];
+  const opened = openRoute(kernel.transport);
+  assert.equal(
+    opened.addresses(2).map(({ ip }) => ip),
+    ['10.0.0.1', '10.0.0.3'],
+  );
+  assert.is(fault(() => opened.addresses()).code, 'KP_NETLINK_MALFORMED');
+});
+
+route('a link is found by its name in one question', () => {
+  const kernel = createRouteKernel();
+  kernel.links = [
+    { index: 1, name: 'lo' },
+    { index: 7, name: 'kube-ipvs0' },
+  ];
+  const opened = openRoute(kernel.transport);
+  assert.is(opened.linkIndex('kube-ipvs0'), 7);
+  kernel.links = [{ index: 1, name: 'lo' }];
+  assert.is(opened.linkIndex('kube-ipvs0'), undefined);
+  assert.is(kernel.requests.length, 2);
+  const [{ type, flags, payload }] = parseMessages(kernel.requests[0]!) as [Message];
+  assert.equal([type, flags], [18, 0x5]);
+  assert.is(
+    Buffer.from(payload).toString('hex'),
+    `${'00'.repeat(16)}0f0003006b7562652d6970767330000008001d0008000000`, // IFNAME, EXT_MASK
+  );
+  kernel.errno = 1;
+  assert.match(fault(() => opened.linkIndex('kube-ipvs0')).message, /^link find kube-ipvs0: EPERM/);
 });
 
 route('an address is usable unless it is being tested or failed the test; optimistic ones are', () => {

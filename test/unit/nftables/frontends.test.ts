@@ -2,8 +2,9 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { NftElement, ServicePort } from '../../../core/backend.ts';
-import { frontendElements, frontendsOf, type ServiceRecord } from '../../../plugins/nftables/frontends.ts';
+import { frontendElements, type ServiceRecord } from '../../../plugins/nftables/frontends.ts';
 import { DROP, GUARDED, LOCAL, MAX_ENDPOINTS, POLICY_LOCAL, REJECT } from '../../../plugins/nftables/layout.ts';
+import { frontendsOf } from '../../../plugins/shared/frontends.ts';
 import { endpoint, endpoints, servicePort } from './samples.ts';
 
 const test = suite('nftables frontends');

@@ -73,6 +73,7 @@ export function fakeHost(kernel: FakeNftables, parameters: Readonly<Record<strin
     signal: new AbortController().signal,
     requestFullSync() {},
     metrics: { register: () => () => {} },
+    events: { warn() {} },
   };
   return { host, log, events };
 }

@@ -3,6 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { InterfaceAddress } from '../../../core/model/node-settings.ts';
 import { NetlinkError } from '../../../core/netlink/errors.ts';
+import type { ChangedLinks } from '../../../core/netlink/route-events.ts';
 import type { LinkAddress } from '../../../core/netlink/route-messages.ts';
 import { addressesOfInterfaces, addressesOfLinks, openAddressSource } from '../../../core/node/address-source.ts';
 import { watchAddresses } from '../../../core/node/addresses.ts';
@@ -61,11 +62,12 @@ const unavailable = new NetlinkError({ code: 'KP_NETLINK_UNAVAILABLE', text: 'no
 addresses('without netlink they come from Node.js, which is said once', () => {
   const closed: string[] = [];
   const route = {
+    linkIndex: () => undefined,
     links: () => [],
     addresses: (): readonly LinkAddress[] => [],
     close: () => void closed.push('route'),
   };
-  const events = { changed: () => false, close: () => void closed.push('events') };
+  const events = { changed: () => new Set<number>(), close: () => void closed.push('events') };
   const refuse = (): never => {
     throw unavailable;
   };
@@ -88,6 +90,54 @@ addresses('without netlink they come from Node.js, which is said once', () => {
   assert.is(source.changed?.(), false);
   source.close();
   assert.equal(closed.slice(-2), ['events', 'route']);
+});
+
+addresses('those of kube-ipvs0 are left out, and its events are no change', () => {
+  const none = new Set<number>();
+  const world = { index: 7 as number | undefined, links: none as ChangedLinks, asked: 0 };
+  const excepted: (number | undefined)[] = [];
+  const all = [onLink(2, '10.0.0.2'), onLink(7, '10.96.0.1'), onLink(9, '10.96.0.1')];
+  const source = openAddressSource({
+    route: () => ({
+      linkIndex(name) {
+        assert.is(name, 'kube-ipvs0');
+        world.asked++;
+        return world.index;
+      },
+      links: () => [
+        { index: 2, name: 'eth0', flags: 0 },
+        { index: world.index ?? 99, name: 'kube-ipvs0', flags: 0 },
+      ],
+      addresses(except) {
+        excepted.push(except);
+        // It may have come after its index was asked for.
+        return all;
+      },
+      close: () => undefined,
+    }),
+    events: () => ({ changed: () => world.links, close: () => undefined }),
+    onFallback: assert.unreachable,
+  });
+  assert.equal(source.list(), eth0('10.0.0.2'));
+  assert.equal(excepted, [7, 7], 'the trial and the listing');
+  const changed = (links: ChangedLinks): boolean => {
+    world.links = links;
+    return source.changed!();
+  };
+  world.asked = 0;
+  assert.is(changed(none), false);
+  assert.is(changed('any'), true);
+  assert.is(changed(new Set([2, 7])), true);
+  assert.is(world.asked, 0, 'nothing is asked where there is nothing to tell apart');
+  assert.is(changed(new Set([7])), false);
+  assert.is(changed(new Set([2])), true);
+  // Deleted; its addresses went with it. Then made again.
+  world.index = undefined;
+  assert.is(changed(new Set([7])), true);
+  world.index = 9;
+  assert.is(changed(new Set([9])), false);
+  assert.is(changed(new Set([7])), true, 'the old index may be any link’s now');
+  assert.equal(source.list(), eth0('10.0.0.2'));
 });
 
 const eth0 = (...ips: readonly string[]): readonly InterfaceAddress[] =>

@@ -37,6 +37,13 @@ test('a Service whose health checks are not answered is named with its real uid,
   assert.is.not(everyNode, true, 'only this node has that trouble');
 });
 
+test('what a backend says of a Service is one event for all nodes that say the same', () => {
+  const { type, reason, action, note, regarding, everyNode } = reasons.serviceWarning(WEB, 'UnknownScheduler', 'why');
+  assert.equal([type, reason, action, note], ['Warning', 'UnknownScheduler', 'Program', 'why']);
+  assert.equal(regarding, { apiVersion: 'v1', kind: 'Service', ...WEB });
+  assert.is(everyNode, true);
+});
+
 test('a bad object is told by its kind with all its faults, once for all nodes', () => {
   const slice = reasons.badObject({ kind: 'EndpointSlice', ...WEB }, ['ports[0]: x', 'ports[1]: y'], 'faults');
   assert.equal(

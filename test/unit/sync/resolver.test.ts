@@ -66,6 +66,24 @@ function counted(store: Store, work: Work): ObjectReader {
   };
 }
 
+test('another annotation of a slice makes its Service travel, and the same again does not', () => {
+  const { store, resolver, update } = open();
+  store.upsertService(service('web'));
+  store.upsertEndpointSlice(slice('web', ['10.244.1.2']));
+  update();
+  for (const [annotations, upsert] of [
+    [{ 'kube-proxy.io/weight': '7' }, ['default/web:http/TCP']],
+    [{ 'kube-proxy.io/weight': '7' }, []],
+    [{ 'kube-proxy.io/weight': '8' }, ['default/web:http/TCP']],
+  ] as const) {
+    store.upsertEndpointSlice(slice('web', ['10.244.1.2'], { annotations }));
+    assert.equal(update(), { upsert: [...upsert], remove: [] });
+    assert.equal(resolver.all()[0]!.cluster[0]!.annotations, annotations);
+  }
+  store.upsertEndpointSlice(slice('web', ['10.244.1.2']));
+  assert.equal(update(), { upsert: ['default/web:http/TCP'], remove: [] });
+});
+
 test('new Services travel whole, and a change of endpoints carries only the Service concerned', () => {
   const { store, resolver, update } = open();
   store.upsertService(service('web'));
