@@ -10,6 +10,7 @@
  *   mark-numbers       the marks in use
  *   addresses          those that we put on kube-ipvs0
  *   hairpin            endpoints that may run on this node, twice each
+ *   health-ports       health check node ports, which kube-proxy itself answers at every address
  *
  * A class, carried by `meta priority` from the map to the chain:
  *
@@ -57,6 +58,7 @@ export const SET_NAMES = [
   'nodeport-ips',
   'service-cidrs',
   'hairpin',
+  'health-ports',
   'dispatch',
   'guarded-dispatch',
   'nodeport-dispatch',
@@ -86,6 +88,7 @@ export function layoutOf(family: IPFamily): Layout {
     'nodeport-ips': { key: [address] },
     'service-cidrs': { key: [address], interval: true },
     hairpin: { key: [address, address] },
+    'health-ports': { key: ['inet_service'] },
     dispatch: { key: mark, data: 'verdict' },
     'guarded-dispatch': { key: mark, data: 'verdict' },
     'nodeport-dispatch': { key: mark, data: 'verdict' },

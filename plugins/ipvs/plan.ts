@@ -85,6 +85,7 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
   const clusterIPs = createCounts();
   const externalIPs = createCounts();
   const localEndpoints = createCounts();
+  const healthPorts = createCounts();
   const marks = createMarks();
   const counts = new Map<SetName, number>();
   const bound = new Set<string>();
@@ -177,6 +178,8 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
     for (const { kind, ip } of old.values()) countAddress(kind, ip, -1);
     for (const ip of localIPs(record?.port)) localEndpoints.add(ip, 1);
     for (const ip of localIPs(before?.port)) localEndpoints.add(ip, -1);
+    if (record?.port.healthCheckNodePort) healthPorts.add(String(record.port.healthCheckNodePort), 1);
+    if (before?.port.healthCheckNodePort) healthPorts.add(String(before.port.healthCheckNodePort), -1);
     changeServer(before && markServer(family, before), record && markServer(family, record));
     if (before?.mark === record?.mark) return;
     if (before?.mark !== undefined) edits.delete('mark-numbers', { key: [before.mark] });
@@ -262,6 +265,7 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
     }
     touched.clear();
     touchedPorts.clear();
+    healthPorts.settle((port, present) => edits[present ? 'add' : 'delete']('health-ports', { key: [Number(port)] }));
     localEndpoints.settle((ip, present) => edits[present ? 'add' : 'delete']('hairpin', { key: [ip, ip] }));
     const moved = new Set([...clusterIPs.takeTouched(), ...externalIPs.takeTouched()]);
     const bind: string[] = [];
@@ -350,6 +354,7 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
       for (const ip of bound) emit('addresses', { key: [ip] });
       for (const ip of nodePortIPs) emit('nodeport-ips', { key: [ip] });
       for (const ip of localEndpoints.keys()) emit('hairpin', { key: [ip, ip] });
+      for (const port of healthPorts.keys()) emit('health-ports', { key: [Number(port)] });
       if (node !== undefined) serviceCIDRs(node, emit);
       for (const [set, element] of verdictElements()) emit(set, element);
       yield found;

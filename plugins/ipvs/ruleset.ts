@@ -32,7 +32,14 @@ import {
 export type IsUsed = (set: SetName) => boolean;
 
 /** Sets whose first or last element changes the chains. */
-export const GATES: readonly SetName[] = ['nodeports', 'marks', 'nodeport-marks', 'service-cidrs', 'hairpin'];
+export const GATES: readonly SetName[] = [
+  'nodeports',
+  'marks',
+  'nodeport-marks',
+  'service-cidrs',
+  'hairpin',
+  'health-ports',
+];
 
 const NEW: NftStatement = { ctState: ['new'] };
 const MASQUERADE: NftStatement = { masquerade: 'fully-random' };
@@ -129,7 +136,18 @@ export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed): rea
     {
       // What is no connection to a port, a ping for example, the node answers.
       name: 'undefined-port',
-      rules: ['tcp', 'udp', 'sctp'].map((protocol) => rule({ match: 'meta l4proto', is: protocol }, to('refuse'))),
+      rules: [
+        ...when(
+          'health-ports',
+          noted(
+            'health checks, which load balancers may send to their own address',
+            { match: 'meta l4proto', is: 'tcp' },
+            { in: 'health-ports', key: ['th dport'] },
+            { verdict: 'accept' },
+          ),
+        ),
+        ...['tcp', 'udp', 'sctp'].map((protocol) => rule({ match: 'meta l4proto', is: protocol }, to('refuse'))),
+      ],
     },
     {
       name: 'services',
