@@ -1,7 +1,7 @@
 /**
  * `npm test [-- FILTER …]`: runs every *.test.ts below test/, or those whose path contains a filter, each as its own
- * process. Pure tests go two at a time; what talks to a kernel goes alone; test/vm/run.ts, last, runs those of the
- * virtual machine. The last line is always "N passed, N failed, N skipped"; the exit status is 1 if anything failed.
+ * process. Pure tests go two at a time; what talks to this kernel goes alone, beside test/vm/run.ts, which runs the tests
+ * of the virtual machine: the former wait more than they work. The last line is always "N passed, N failed, N skipped"; the exit status is 1 if anything failed.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -34,6 +34,8 @@ async function main(filters: readonly string[]): Promise<number> {
   const all = testFiles(filters);
   const files = all.filter((file) => folder(file) !== 'vm');
   getPackages();
+  // Now, because two cannot install packages at a time.
+  if (all.some((file) => folder(file) === 'vm')) prepareMachine();
   const verdicts: Verdict[] = [];
   const isBuilt = files.some((file) => BUILT.includes(folder(file))) ? build() : false;
   const runAll = async (list: readonly string[], atATime: number) => {
@@ -47,15 +49,16 @@ async function main(filters: readonly string[]): Promise<number> {
     files.filter((file) => SIDE_BY_SIDE.includes(folder(file))),
     2,
   );
-  await runAll(
-    files.filter((file) => !SIDE_BY_SIDE.includes(folder(file)) && (isBuilt || !BUILT.includes(folder(file)))),
-    1,
+  const oneByOne = files.filter(
+    (file) => !SIDE_BY_SIDE.includes(folder(file)) && (isBuilt || !BUILT.includes(folder(file))),
   );
+  const inMachines = all.filter((file) => folder(file) === 'vm');
+  const machines = inMachines.length > 0 ? runMachines(inMachines, oneByOne.length > 0 ? 1 : 2) : undefined;
+  await runAll(oneByOne, 1);
+  if (machines !== undefined) verdicts.push(await machines);
   if (!isBuilt && files.some((file) => BUILT.includes(folder(file)))) {
     verdicts.push({ passed: 0, failed: 1, skipped: 0, reasons: [], fault: '' });
   }
-  const inMachines = all.filter((file) => folder(file) === 'vm');
-  if (inMachines.length > 0) verdicts.push(await runMachines(inMachines));
   if (all.length === 0) console.log(`no test file's path contains ${filters.join(' or ') || '.test.ts'}`);
   const sum = (count: 'passed' | 'failed' | 'skipped') =>
     verdicts.reduce((total, verdict) => total + verdict[count], 0);
@@ -88,6 +91,11 @@ function getPackages(): void {
   }
 }
 
+/** What fails here is told, with its reason, when the machine is to run. */
+function prepareMachine(): void {
+  spawnSync(process.execPath, ['test/vm/run.ts', '--prepare'], { cwd: ROOT });
+}
+
 /** Both executables. */
 function build(): boolean {
   const begin = performance.now();
@@ -104,9 +112,9 @@ function build(): boolean {
   return false;
 }
 
-/** Prints what it prints, but for its last line. */
-async function runMachines(files: readonly string[]): Promise<Verdict> {
-  const child = spawn(process.execPath, ['test/vm/run.ts', ...files], {
+/** Prints what it prints, but for its last line. `count`: machines at a time. */
+async function runMachines(files: readonly string[], count: number): Promise<Verdict> {
+  const child = spawn(process.execPath, ['test/vm/run.ts', '--machines', String(count), ...files], {
     cwd: ROOT,
     stdio: ['ignore', 'pipe', 'inherit'],
   });

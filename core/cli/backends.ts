@@ -20,6 +20,8 @@ export interface BuiltIn {
   readonly load: () => Promise<{ readonly default: BackendPlugin }>;
   /** Options for cleaning up: what it then need not find out, and what is not its own to remove. */
   readonly cleanupOptions?: (settings: Settings) => Readonly<Record<string, unknown>>;
+  /** Before the others: it tells by what one of them removes (upstream's IP sets) what is its own to remove. */
+  readonly cleanedFirst?: true;
   /** Without its own options it does not know what it left. */
   readonly cleanedByOptions?: true;
   /** The plugin's own, repeated: what it left need not go when another one takes over. */
@@ -40,6 +42,7 @@ export const BUILT_IN: readonly BuiltIn[] = [
     name: 'nftables',
     summary: 'maps in nf_tables, written over netlink; cost per change does not grow; IPv4 and IPv6',
     load: () => import('../../plugins/nftables/index.ts'),
+    cleanupOptions: () => ({ ownership: 'off' }),
   },
   {
     name: 'ipvs',
@@ -47,7 +50,8 @@ export const BUILT_IN: readonly BuiltIn[] = [
       "virtual servers in the kernel's IPVS, written over netlink; schedulers, weights, graceful ends; IPv4 and IPv6",
     load: () => import('../../plugins/ipvs/index.ts'),
     options: ({ ipvs }) => whatSays(ipvs),
-    cleanupOptions: ({ ipvs: { excludeCIDRs } }) => whatSays({ excludeCIDRs }),
+    cleanupOptions: ({ ipvs: { excludeCIDRs } }) => ({ ...whatSays({ excludeCIDRs }), cleanupOnly: true }),
+    cleanedFirst: true,
   },
   {
     name: 'exec',
@@ -61,6 +65,12 @@ export const BUILT_IN: readonly BuiltIn[] = [
     load: () => import('../../plugins/dry-run/index.ts'),
     leavesHostAlone: true,
   },
+];
+
+/** In the order in which they are cleaned up. */
+export const CLEANED_IN_ORDER: readonly BuiltIn[] = [
+  ...BUILT_IN.filter(({ cleanedFirst }) => cleanedFirst),
+  ...BUILT_IN.filter(({ cleanedFirst }) => !cleanedFirst),
 ];
 
 /** Without "", 0, false and empty lists, which leave it to the plugin. */

@@ -10,7 +10,15 @@ import { type ChosenBackend, openBackend } from '../daemon/open-backend.ts';
 import { containFaults } from '../daemon/process.ts';
 import { systemClock } from '../node/clock.ts';
 import { errorText, escapeControls, type Log } from '../observe/log.ts';
-import { BUILT_IN, type BuiltIn, backendNames, findBackend, type LoadedBackend, loadBackend } from './backends.ts';
+import {
+  BUILT_IN,
+  type BuiltIn,
+  backendNames,
+  CLEANED_IN_ORDER,
+  findBackend,
+  type LoadedBackend,
+  loadBackend,
+} from './backends.ts';
 import type { Run } from './main.ts';
 import { faultLines } from './report-fault.ts';
 
@@ -88,7 +96,7 @@ async function cleanUpEach(run: Run, named: LoadedBackend | undefined, earlierFa
       terminal.stderr(faultLines(outcome.error, `cleanup of ${name}`, settings.verbosity));
     }
   };
-  for (const entry of BUILT_IN) {
+  for (const entry of CLEANED_IN_ORDER) {
     const options = named?.builtIn === entry && entry.cleanedByOptions ? settings.backendOptions : {};
     if (entry.cleanedByOptions && named?.builtIn !== entry) {
       const how = `kube-proxy cleanup --backend ${entry.name}, with the options that it had`;
@@ -183,7 +191,7 @@ export function createLeftovers(log: Log, signal: AbortSignal, settings: () => S
       if (!inForce || inForce.leavesHostAlone) return false;
       const { name } = inForce.plugin;
       const removed: string[] = [];
-      for (const entry of BUILT_IN) {
+      for (const entry of CLEANED_IN_ORDER) {
         if (entry.name === name || entry.leavesHostAlone || entry.cleanedByOptions) continue;
         const kind = await tidy(entry.name, cleanUpBuiltIn(entry, { settings: settings(), log, signal }));
         if (kind === 'clean') removed.push(entry.name);

@@ -19,13 +19,13 @@ import type {
 import { setKernelParameters } from '../shared/kernel-parameters.ts';
 import { removeOtherVariant } from './cleanup.ts';
 import { readKernel } from './kernel-state.ts';
-import { affinitySetPrefix, probeSet } from './names.ts';
 import type { IptablesOptions } from './options.ts';
 import { makeCounters, showCounters } from './packet-counters.ts';
 import { createPlanner, type Plan, type Planner } from './plan.ts';
 import type { Support } from './probe.ts';
 import { firstDifference, repair, type Strictness } from './repair.ts';
 import { countOperations, restoreInput, rulesWritten, type TableInput } from './restore-text.ts';
+import { isStillNeeded, staleSets } from './stale-sets.ts';
 import { type IptablesTool, kernelInterface } from './tool.ts';
 
 const MAX_CLIENTS = 1_048_576;
@@ -43,7 +43,7 @@ interface FamilyState {
   readonly family: IPFamily;
   readonly tool: IptablesTool;
   readonly planner: Planner;
-  /** Affinity sets that nothing refers to any more but that the kernel has not let go. */
+  /** Sets that nothing refers to any more but that the kernel, or the cleanup of another backend, has not let go. */
   readonly doomedSets: Set<string>;
   /** The rules that must be there before loopback addresses are routed were written, or found in place. */
   guarded: boolean;
@@ -89,14 +89,15 @@ export function createBackend(
     }
   }
 
-  function destroySets({ doomedSets }: FamilyState): void {
+  function destroySets({ family, doomedSets }: FamilyState): void {
     for (const name of doomedSets) {
       try {
+        if (isStillNeeded(host, family, name)) continue;
         host.netlink.ipset().destroy(name);
         doomedSets.delete(name);
       } catch (error) {
         // nf_tables frees rules after the commit, in the background; until then the set is busy. Next sync again.
-        host.log.verbose(2, 'An affinity set is still in use', { set: name, error: String(error) });
+        host.log.verbose(2, 'A set is still in use', { set: name, error: String(error) });
       }
     }
   }
@@ -117,13 +118,8 @@ export function createBackend(
     state.guarded = plan.localnet;
     if (state.doubted) await settleStrictness(state);
     state.doubted = false;
-    if (affinity === 'ipset') {
-      const ours = affinitySetPrefix(state.family);
-      for (const name of host.netlink.ipset().names()) {
-        if (name === probeSet(state.family) || !name.startsWith(ours)) continue;
-        if (!state.planner.sets().has(name)) state.doomedSets.add(name);
-      }
-    }
+    const wanted = affinity === 'ipset' ? state.planner.sets() : undefined;
+    for (const name of staleSets(host, state.family, wanted)) state.doomedSets.add(name);
     return input;
   }
 

@@ -1,8 +1,12 @@
-/** Removal of everything this backend, or an upstream kube-proxy in iptables mode, ever made, in either variant. */
+/**
+ * Removal of everything this backend, or an upstream kube-proxy in iptables mode, ever made, in either variant; and the
+ * chains and IP sets of one in IPVS mode. Its virtual servers are the ipvs backend's to remove, which knows by these sets
+ * whose they are, so that this comes after it.
+ */
 import type { Host } from '../../core/backend.ts';
 import { destroyEventually } from './destroy-eventually.ts';
 import { readKernel } from './kernel-state.ts';
-import { affinitySetPrefix } from './names.ts';
+import { affinitySetPrefix, upstreamIPVSSets } from './names.ts';
 import { removeCounters } from './packet-counters.ts';
 import { holdsOurs, removal } from './repair.ts';
 import { restoreInput } from './restore-text.ts';
@@ -83,6 +87,7 @@ async function removeSets(host: Host): Promise<void> {
     return;
   }
   const prefixes = [affinitySetPrefix('IPv4'), affinitySetPrefix('IPv6')];
-  const ours = names.filter((name) => prefixes.some((prefix) => name.startsWith(prefix)));
+  const upstreams = new Set([...upstreamIPVSSets('IPv4'), ...upstreamIPVSSets('IPv6')]);
+  const ours = names.filter((name) => upstreams.has(name) || prefixes.some((prefix) => name.startsWith(prefix)));
   await destroyEventually(host, ours, (name) => host.netlink.ipset().destroy(name));
 }

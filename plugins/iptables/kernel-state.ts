@@ -9,7 +9,7 @@
  * single chains without such a rule can still be read, and rules be written.
  */
 import { HOOKS, LOCALNET_HOOKS } from './base-chains.ts';
-import { FIXED_CHAINS, isOwnChain, type Table } from './names.ts';
+import { FIXED_CHAINS, isOwnChain, type Table, UPSTREAM_IPVS_CHAINS } from './names.ts';
 import { parseSave, type SavedTables, unreadableTables } from './restore-text.ts';
 import type { IptablesTool } from './tool.ts';
 
@@ -39,7 +39,9 @@ async function readChains(
   const builtIn = new Set(HOOKS.filter((hook) => hook.table === table).map((hook) => hook.chain));
   const shared = LOCALNET_HOOKS.filter((hook) => hook.table === table).map((hook) => hook.chain);
   const chains = new Map<string, string>();
-  const queue = new Set<string>([...builtIn, ...shared, ...FIXED_CHAINS[table]]);
+  // Upstream's need not be led to; each look at them would cost a program run.
+  const upstream = reach === 'everything' ? UPSTREAM_IPVS_CHAINS[table] : [];
+  const queue = new Set<string>([...builtIn, ...shared, ...FIXED_CHAINS[table], ...upstream]);
   for (const chain of queue) {
     const listed = await tool.list(table, chain);
     if (listed === 'unknown' || (listed === undefined && builtIn.has(chain))) {

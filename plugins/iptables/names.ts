@@ -84,8 +84,43 @@ export const FIXED_CHAINS = {
 export type Table = keyof typeof FIXED_CHAINS;
 export const TABLES: readonly Table[] = ['mangle', 'nat', 'filter'];
 
-/** Is this chain of this table ours to rewrite and to delete? */
+/** Chains that an upstream kube-proxy makes in IPVS mode beside those above. This backend makes none of them. */
+export const UPSTREAM_IPVS_CHAINS: Readonly<Record<Table, readonly string[]>> = {
+  mangle: [],
+  nat: ['KUBE-LOAD-BALANCER', 'KUBE-NODE-PORT'],
+  filter: ['KUBE-NODE-PORT', 'KUBE-SOURCE-RANGES-FIREWALL', 'KUBE-IPVS-FILTER', 'KUBE-IPVS-OUT-FILTER'],
+};
+
+const UPSTREAM_IPVS_SETS = [
+  'CLUSTER-IP',
+  'EXTERNAL-IP',
+  'EXTERNAL-IP-LOCAL',
+  'HEALTH-CHECK-NODE-PORT',
+  'IPVS-IPS',
+  'LOAD-BALANCER',
+  'LOAD-BALANCER-FW',
+  'LOAD-BALANCER-LOCAL',
+  'LOAD-BALANCER-SOURCE-CIDR',
+  'LOAD-BALANCER-SOURCE-IP',
+  'LOOP-BACK',
+  'NODE-PORT-LOCAL-SCTP-HASH',
+  'NODE-PORT-LOCAL-TCP',
+  'NODE-PORT-LOCAL-UDP',
+  'NODE-PORT-SCTP-HASH',
+  'NODE-PORT-TCP',
+  'NODE-PORT-UDP',
+] as const;
+const LONGEST_SET_NAME = 31;
+
+/** IP sets that an upstream kube-proxy makes in IPVS mode: exactly these; those for IPv6 are cut where they are too long. */
+export function upstreamIPVSSets(family: IPFamily): readonly string[] {
+  const prefix = family === 'IPv4' ? 'KUBE-' : 'KUBE-6-';
+  return UPSTREAM_IPVS_SETS.map((name) => `${prefix}${name}`.slice(0, LONGEST_SET_NAME));
+}
+
+/** Is this chain of this table ours to rewrite and to delete? What an upstream kube-proxy left is. */
 export function isOwnChain(table: Table, chain: string): boolean {
   if ((FIXED_CHAINS[table] as readonly string[]).includes(chain)) return true;
+  if (UPSTREAM_IPVS_CHAINS[table].includes(chain)) return true;
   return table !== 'mangle' && GENERATED.test(chain);
 }

@@ -4,17 +4,25 @@
  * run's, upstream's) go in the same commit. Pure.
  */
 import { HOOKS, type Hook, LOCALNET_HOOKS } from './base-chains.ts';
-import { isOwnChain, TABLES, type Table } from './names.ts';
+import { isOwnChain, TABLES, type Table, UPSTREAM_IPVS_CHAINS } from './names.ts';
 import type { ChainEdits } from './plan.ts';
 import type { SavedTables, TableInput } from './restore-text.ts';
 
 type Tables = Partial<Record<Table, TableInput>>;
 
-const HOOKED_CHAINS = byTable((hook) => hook.chain);
-const ENTRANCES = byTable((hook) => targetOf(hook.rule));
+const HOOKED_CHAINS = byTable((table) => hooksOf(table).map((hook) => hook.chain));
+/** Upstream's IPVS mode jumps from the same built-in chains. */
+const ENTRANCES = byTable((table) => [
+  ...hooksOf(table).map((hook) => targetOf(hook.rule)),
+  ...UPSTREAM_IPVS_CHAINS[table],
+]);
 
-function byTable(pick: (hook: Hook) => string): Readonly<Record<Table, ReadonlySet<string>>> {
-  const of = (table: Table) => new Set(HOOKS.filter((hook) => hook.table === table).map(pick));
+function hooksOf(table: Table): readonly Hook[] {
+  return HOOKS.filter((hook) => hook.table === table);
+}
+
+function byTable(names: (table: Table) => readonly string[]): Readonly<Record<Table, ReadonlySet<string>>> {
+  const of = (table: Table) => new Set(names(table));
   return { mangle: of('mangle'), nat: of('nat'), filter: of('filter') };
 }
 
@@ -149,7 +157,7 @@ function hookEdits(saved: SavedTables, table: Table, localnet: boolean): Require
   const unhook: Hook[] = [];
   const hook: Hook[] = [];
   const create: string[] = [];
-  const wanted = HOOKS.filter((one) => one.table === table);
+  const wanted = hooksOf(table);
   for (const chain of HOOKED_CHAINS[table]) {
     const present = ourJumps(table, chain, saved[table].get(chain) ?? '');
     const expected = wanted.filter((one) => one.chain === chain);

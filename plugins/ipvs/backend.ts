@@ -2,7 +2,7 @@
  * The I/O of the backend: a plan in, kernel state out, in this order, so that nothing is let through that has no server
  * and nothing stands that nobody wrote down:
  *
- *   table, early ──▶ virtual and real servers ──▶ table, late ──▶ addresses of kube-ipvs0
+ *   table, early ──▶ virtual and real servers ──▶ addresses that go ──▶ table, late ──▶ addresses that come
  *
  * At the start and after a failure everything is listed and compared first (reconcile.ts). Real servers that go are waited
  * for (book.ts) by a timer that lists only virtual servers that have such.
@@ -18,12 +18,15 @@ import type {
   SelfChecking,
   SyncReport,
   UsesConntrack,
-  VirtualServer,
+  VirtualServerState,
 } from '../../core/backend.ts';
+import { frontendsOf } from '../shared/frontends.ts';
 import { createKeepers, type Sent, type TableKeeper } from '../shared/table/keeper.ts';
+import { dataText, keyText } from '../shared/table/layout.ts';
 import type { Mirror } from '../shared/table/mirror.ts';
 import { elementOperations, rewriteChain, type Steps } from '../shared/table/reconcile.ts';
-import { createServerBook, isSame, type ServerBook } from './book.ts';
+import { createServerBook, type ServerBook } from './book.ts';
+import { firstFault } from './check.ts';
 import { cleanup, upstreamWasHere } from './cleanup.ts';
 import type { ElementEdits } from './edits.ts';
 import { type ServerSpec, serverName } from './frontends.ts';
@@ -31,7 +34,7 @@ import { setIPVSParameters } from './kernel-parameters.ts';
 import { INTERFACE, type Layout, type SetName } from './layout.ts';
 import type { IPVSOptions } from './options.ts';
 import { createPlanner, type Plan, type Planner, type ServiceComplaint } from './plan.ts';
-import { type Heritage, mendSteps, ourAddresses, staleSteps } from './reconcile.ts';
+import { foreignNames, type Heritage, mendSteps, ourAddresses, recordOf, staleSteps } from './reconcile.ts';
 import { createSchedulers } from './schedulers.ts';
 
 export interface BackendSettings {
@@ -44,8 +47,6 @@ export interface BackendSettings {
 const SWEEP_MS = 5_000;
 /** Looking takes this part of the time at most. */
 const SWEEP_SHARE = 0.01;
-/** Virtual servers whose real servers each check looks at, in turn. */
-const CHECKED_AT_ONCE = 50;
 
 interface FamilyState {
   readonly family: IPFamily;
@@ -55,11 +56,21 @@ interface FamilyState {
   /** Why virtual servers and addresses may not be what the planner says. */
   doubt: string | undefined;
   prepared: boolean;
+  /** As the kernel parameters were last set for. */
+  node: NodeView | undefined;
+  /** Virtual servers of somebody else at excluded addresses, by name. */
+  foreign: ReadonlySet<string>;
   /** What is done to this family, one after the other. */
   queue: Promise<unknown>;
   cancelSweep: (() => void) | undefined;
   /** Name of the virtual server that the last check ended with. */
   checkedUpTo: string;
+}
+
+/** What a sync does after the table, early. */
+interface Finish extends Pick<Plan, 'bind' | 'unbind'> {
+  readonly steps: readonly IPVSStep[];
+  readonly late: ElementEdits | undefined;
 }
 
 export function createBackend(
@@ -69,7 +80,7 @@ export function createBackend(
   const ipvs = host.netlink.ipvs();
   const link = host.netlink.dummyLink(INTERFACE);
   const keepers = createKeepers(host, owned);
-  const schedulers = createSchedulers(ipvs);
+  const schedulers = createSchedulers(ipvs, options.scheduler);
   const states = new Map<IPFamily, FamilyState>();
   let closed = false;
 
@@ -83,6 +94,8 @@ export function createBackend(
       book: createServerBook(options.graceSeconds * 1000),
       doubt: 'they were not looked at yet',
       prepared: false,
+      node: undefined,
+      foreign: new Set(),
       queue: Promise.resolve(),
       cancelSweep: undefined,
       checkedUpTo: '',
@@ -110,8 +123,10 @@ export function createBackend(
     return result;
   }
 
-  async function prepare(state: FamilyState, node: NodeView): Promise<void> {
-    setIPVSParameters(host, state.family, node, options.strictARP);
+  async function prepare(state: FamilyState, { node, full: isFull }: Change): Promise<void> {
+    // Reading them takes as long as changing an endpoint.
+    if (isFull || node !== state.node) setIPVSParameters(host, state.family, node, options.strictARP);
+    state.node = node;
     if (state.prepared) return;
     const { tcpTimeoutSeconds: tcpSeconds, tcpFinTimeoutSeconds: tcpFinSeconds } = options;
     const timeouts = { tcpSeconds, tcpFinSeconds, udpSeconds: options.udpTimeoutSeconds };
@@ -129,16 +144,10 @@ export function createBackend(
     throw Object.assign(new Error(`${first.error.message}${more}`), { code: 'KP_IPVS_REFUSED', cause: first.error });
   }
 
-  async function setAddresses(
-    { family }: FamilyState,
-    wanted: { readonly bind: Iterable<string>; readonly unbind: Iterable<string> },
-    sent: Sent,
-  ): Promise<void> {
-    const add = [...wanted.bind];
-    const remove = [...wanted.unbind];
-    if (add.length + remove.length === 0) return;
+  async function setAddresses({ family }: FamilyState, wanted: Parameters<typeof link.change>[0], sent: Sent) {
+    if ([...(wanted.add ?? []), ...(wanted.remove ?? [])].length === 0) return;
     try {
-      const done = await link.change({ add, remove });
+      const done = await link.change(wanted);
       sent.operations += done.operations;
       sent.bytes += done.bytes;
     } catch (error) {
@@ -146,99 +155,123 @@ export function createBackend(
     }
   }
 
-  /** Everything is done, whatever fails; the first failure is thrown in the end. */
-  async function inTurn(works: readonly (() => Promise<void>)[]): Promise<void> {
-    const faults: unknown[] = [];
-    for (const work of works) {
-      try {
-        await work();
-      } catch (error) {
-        faults.push(error);
+  /** Somebody may have made a virtual server at an excluded address since the last full sync. */
+  async function learnForeign(state: FamilyState, { upsert }: Change): Promise<void> {
+    const { planner } = state;
+    const foreign = new Set(state.foreign);
+    for (const port of upsert) {
+      for (const [name, { kind, ip, port: number }] of frontendsOf(port)) {
+        if (kind === 'nodePort' || !options.excluded(ip) || planner.isWanted(name)) continue;
+        const standing = await ipvs.virtualServer({ protocol: port.protocol, ip, port: number });
+        if (standing === undefined) foreign.delete(name);
+        else warnOfForeign(name);
+        if (standing !== undefined) foreign.add(name);
       }
+    }
+    state.foreign = foreign;
+    planner.leaveAlone(foreign);
+  }
+
+  function warnOfForeign(server: string): void {
+    host.log.warn('A virtual server of somebody else stands where a Service wants one; it is excluded and stays', {
+      server,
+    });
+  }
+
+  async function applyPlan(state: FamilyState, plan: Plan, sent: Sent): Promise<void> {
+    const now = host.clock.now();
+    await commitEarly(state, plan, sent);
+    const steps = plan.servers.flatMap(({ before, after }) => state.book.change(before, after, now));
+    await finish(state, { ...plan, steps }, sent);
+  }
+
+  /** If it fails nothing may follow: there would be servers that nobody wrote down. */
+  async function commitEarly({ keeper, planner }: FamilyState, plan: Plan, sent: Sent): Promise<void> {
+    const chains = plan.changedChains.flatMap(rewriteChain);
+    await commitEdits(keeper, planner.layout, plan.early, sent, { before: [], change: chains, after: [] });
+  }
+
+  /**
+   * What comes after the table, early. Whatever cannot be taken away must stay on record: then the table is not brought
+   * to its end, and mended by the next sync. What can be put in place is.
+   */
+  async function finish(state: FamilyState, { steps, bind, unbind, late }: Finish, sent: Sent): Promise<void> {
+    const { keeper, planner } = state;
+    const faults: unknown[] = [];
+    try {
+      if (steps.length > 0) await apply(steps, sent);
+      await setAddresses(state, { remove: unbind }, sent);
+      if (late !== undefined) await commitEdits(keeper, planner.layout, late, sent);
+    } catch (error) {
+      faults.push(error);
+    }
+    try {
+      await setAddresses(state, { add: bind }, sent);
+    } catch (error) {
+      faults.push(error);
     }
     if (faults.length > 0) throw faults[0];
   }
 
-  async function applyPlan(state: FamilyState, plan: Plan, sent: Sent): Promise<void> {
-    const { book, keeper, planner } = state;
-    const now = host.clock.now();
-    const steps = plan.servers.flatMap(({ before, after }) => book.change(before, after, now));
-    const chains = plan.changedChains.flatMap(rewriteChain);
-    // What failed early must not be followed by servers that nobody wrote down.
-    await commitEdits(keeper, planner.layout, plan.early, sent, { before: [], change: chains, after: [] });
-    await inTurn([
-      async () => {
-        if (steps.length > 0) await apply(steps, sent);
-      },
-      async () => {
-        // An address goes before the element that says that it is ours.
-        await setAddresses(state, plan, sent);
-        await commitEdits(keeper, planner.layout, plan.late, sent);
-      },
-    ]);
-  }
-
-  async function restore(state: FamilyState, change: Change, sent: Sent): Promise<readonly ServiceComplaint[]> {
+  async function restore(state: FamilyState, change: Change, sent: Sent): Promise<void> {
     const { planner, keeper, family } = state;
-    const { node } = change;
     if (link.addresses(family) === undefined) {
       link.ensure();
       sent.operations++;
     }
-    let complaints: readonly ServiceComplaint[] = [];
+    const found = await ipvs.virtualServers(family);
+    const heritageOf = (record: Mirror<SetName> | undefined): Heritage => ({
+      record,
+      addresses: new Set(link.addresses(family) ?? []),
+      upstream: record === undefined && upstreamWasHere(host),
+      localAddresses: change.node.addresses,
+      isExcluded: options.excluded,
+    });
+    if ((await keeper.doubt()) === undefined) {
+      // The table is what the planner says: it is the record.
+      const heritage = heritageOf(recorded(planner));
+      state.foreign = foreignNames(found, heritage);
+      if (!planner.leaveAlone(state.foreign)) {
+        const plan = planner.apply(change);
+        tell(plan.complaints);
+        await commitEarly(state, plan, sent);
+        const stale = staleSteps(found, wantedServers(planner), heritage);
+        const steps = [...stale, ...(await mendServers(state, found))];
+        await finish(state, { steps, late: plan.late, ...mendAddresses(planner, heritage) }, sent);
+        return;
+      }
+      keeper.distrust('virtual servers of somebody else came or went');
+    }
     let heritage: Heritage | undefined;
-    const adopt = async (record: Mirror<SetName> | undefined): Promise<void> => {
-      complaints = planner.adopt(change, (frontend) => {
+    const adopt = async (mirror: Mirror<SetName> | undefined): Promise<void> => {
+      const record = recordOf(mirror);
+      heritage = heritageOf(record);
+      state.foreign = foreignNames(found, heritage);
+      planner.leaveAlone(state.foreign);
+      const complaints = planner.adopt(change, (frontend) => {
         const mark = record?.get('marks')?.get(frontend) ?? record?.get('nodeport-marks')?.get(frontend);
         return mark === undefined ? undefined : Number(mark);
       });
-      heritage = {
-        record,
-        addresses: new Set(link.addresses(family) ?? []),
-        upstream: record === undefined && upstreamWasHere(host),
-        localAddresses: node.addresses,
-        isExcluded: options.excluded,
-      };
+      tell(complaints);
       // As long as the table still says whose they are.
-      const stale = staleSteps(await ipvs.virtualServers(family), wantedServers(planner), heritage);
-      if (stale.length > 0) await apply(stale, sent);
+      const steps = staleSteps(found, wantedServers(planner), heritage);
+      await finish(state, { steps, bind: [], unbind: mendAddresses(planner, heritage).unbind, late: undefined }, sent);
     };
-    if ((await keeper.doubt()) !== undefined) {
-      await keeper.restore({ expected: new Map([['services', change.upsert.length]]), adopt }, sent);
-    } else {
-      // The table is what the planner says: it is the record.
-      const record = recordOf(planner);
-      const plan = planner.apply(change);
-      complaints = plan.complaints;
-      await applyPlan(state, plan, sent);
-      const addresses = new Set(link.addresses(family) ?? []);
-      heritage = { record, addresses, upstream: false, localAddresses: node.addresses, isExcluded: options.excluded };
-    }
-    await mend(state, heritage!, sent);
-    return complaints;
+    await keeper.restore({ expected: new Map([['services', change.upsert.length]]), adopt }, sent);
+    const steps = await mendServers(state, found);
+    await finish(state, { steps, bind: mendAddresses(planner, heritage!).bind, unbind: [], late: undefined }, sent);
   }
 
-  /** Makes virtual servers and addresses what the planner says. */
-  async function mend(state: FamilyState, heritage: Heritage, sent: Sent): Promise<void> {
-    const { planner, book, family } = state;
-    book.forget();
-    const wanted = wantedServers(planner);
-    const found = await ipvs.virtualServers(family);
-    const { steps, leftAlone } = await mendSteps(ipvs, found, wanted, { book, heritage, now: host.clock.now() });
-    for (const name of leftAlone) {
-      host.log.warn('A virtual server of somebody else stands where a Service wants one; it is excluded and stays', {
-        server: name,
-      });
+  function mendServers(state: FamilyState, found: readonly VirtualServerState[]): Promise<readonly IPVSStep[]> {
+    const { planner, book } = state;
+    for (const name of state.foreign) if (planner.isWanted(name)) warnOfForeign(name);
+    return mendSteps(ipvs, found, wantedServers(planner), { book, now: host.clock.now() });
+  }
+
+  function tell(complaints: readonly ServiceComplaint[]): void {
+    for (const { port, reason, note } of complaints) {
+      host.events.warn({ namespace: port.namespace, name: port.name }, reason, note);
     }
-    const current = planner.addresses();
-    const bind = [...current].filter((ip) => !heritage.addresses.has(ip));
-    const unbind = ourAddresses(heritage).filter((ip) => !current.has(ip));
-    await inTurn([
-      async () => {
-        if (steps.length > 0) await apply(steps, sent);
-      },
-      () => setAddresses(state, { bind, unbind }, sent),
-    ]);
   }
 
   async function syncNow(state: FamilyState, change: Change): Promise<SyncReport> {
@@ -247,20 +280,24 @@ export function createBackend(
     const { doubt } = state;
     state.doubt = 'the last sync failed';
     await schedulers.learn(change);
-    await prepare(state, change.node);
-    let complaints: readonly ServiceComplaint[];
-    if (change.full) complaints = await restore(state, change, sent);
-    else {
-      const plan = planner.apply(change);
-      complaints = plan.complaints;
-      await applyPlan(state, plan, sent);
+    await prepare(state, change);
+    try {
+      if (change.full) await restore(state, change, sent);
+      else {
+        await learnForeign(state, change);
+        const plan = planner.apply(change);
+        tell(plan.complaints);
+        await applyPlan(state, plan, sent);
+      }
+    } catch (error) {
+      // The planner has gone ahead of the table.
+      state.keeper.distrust(state.doubt);
+      throw error;
+    } finally {
+      scheduleSweep(state, SWEEP_MS);
     }
     // A partial change does not make good what was doubtful before.
     state.doubt = change.full ? undefined : doubt;
-    for (const { port, reason, note } of complaints) {
-      host.events.warn({ namespace: port.namespace, name: port.name }, reason, note);
-    }
-    scheduleSweep(state, SWEEP_MS);
     return { ...sent, totals: planner.totals() };
   }
 
@@ -293,47 +330,21 @@ export function createBackend(
     const { doubt, keeper } = state;
     const table = doubt === undefined ? await keeper.check() : { intact: false as const, reason: doubt };
     if (!table.intact) return table;
-    const reason = await firstFault(state);
+    const { reason, upTo } = await firstFault({ ipvs, link, ...state }, state.checkedUpTo);
+    state.checkedUpTo = upTo;
     if (reason === undefined) return { intact: true };
     state.doubt = reason;
     return { intact: false, reason };
   }
 
-  async function firstFault(state: FamilyState): Promise<string | undefined> {
-    const { planner, book, family } = state;
-    const addresses = link.addresses(family);
-    if (addresses === undefined) return `the interface ${INTERFACE} is gone`;
-    const bound = new Set(addresses);
-    for (const ip of planner.addresses()) if (!bound.has(ip)) return `${INTERFACE} has lost ${ip}`;
-    const standing = new Map((await ipvs.virtualServers(family)).map((server) => [serverName(server), server]));
-    const inTurnNow: ServerSpec[] = [];
-    let passed = state.checkedUpTo === '';
-    for (const spec of planner.servers()) {
-      const name = serverName(spec.server);
-      if (book.isLeftAlone(name)) continue;
-      const found: VirtualServer | undefined = standing.get(name);
-      if (found === undefined) return `virtual server ${name} is gone`;
-      if (!isSame(found, spec.server)) return `virtual server ${name} is another`;
-      if (passed && inTurnNow.length < CHECKED_AT_ONCE) inTurnNow.push(spec);
-      passed ||= name === state.checkedUpTo;
-    }
-    // Anything may have gone since: then the next turn begins anew.
-    state.checkedUpTo = inTurnNow.length === CHECKED_AT_ONCE ? serverName(inTurnNow.at(-1)!.server) : '';
-    for (const spec of inTurnNow) {
-      const fault = book.fault(spec, await ipvs.realServers(spec.server));
-      if (fault !== undefined) return `virtual server ${serverName(spec.server)}: ${fault}`;
-    }
-    return undefined;
-  }
-
   return {
     usesConntrack: true,
     families,
-    sync(change) {
+    async sync(change) {
       const state = stateOf(change.family);
       return exclusively(state, () => syncNow(state, change));
     },
-    check(family) {
+    async check(family) {
       const state = stateOf(family);
       return exclusively(state, () => checkNow(state));
     },
@@ -357,14 +368,23 @@ function wantedServers(planner: Planner): ReadonlyMap<string, ServerSpec> {
 }
 
 /** What the table says, where the planner knows it. */
-function recordOf(planner: Planner): Mirror<SetName> {
+function recorded(planner: Planner): Mirror<SetName> {
   const record = new Map<SetName, Map<string, string>>();
   for (const portion of planner.elements(Number.POSITIVE_INFINITY)) {
     for (const set of ['services', 'nodeports', 'nodeport-ips', 'addresses'] as const) {
-      record.set(set, new Map((portion.get(set) ?? []).map(({ key }) => [key.join(' '), ''])));
+      record.set(set, new Map((portion.get(set) ?? []).map((element) => [keyText(element), dataText(element)])));
     }
   }
   return record;
+}
+
+/** Addresses that kube-ipvs0 lacks, and those of ours that nobody wants. */
+function mendAddresses(planner: Planner, heritage: Heritage): Pick<Finish, 'bind' | 'unbind'> {
+  const wanted = planner.addresses();
+  return {
+    bind: [...wanted].filter((ip) => !heritage.addresses.has(ip)),
+    unbind: ourAddresses(heritage).filter((ip) => !wanted.has(ip)),
+  };
 }
 
 /** Nothing is sent for no edits. */

@@ -2,7 +2,7 @@
  * How a service port's connections are spread: the scheduler, and each endpoint's weight, by annotations of the Service
  * and of its EndpointSlices. Pure: what is wrong is told as a complaint, and the default is used.
  *
- *   kube-proxy.io/ipvs-scheduler: mh-port            any scheduler of the kernel; mh and sh with -port and -fallback
+ *   kube-proxy.io/ipvs-scheduler: mh-port            any scheduler of the kernel; mh and sh with -port
  *   kube-proxy.io/ipvs-weight: "node/big=5, zone/a=3, same-node=2, same-zone=2, 1"      of a Service
  *   kube-proxy.io/ipvs-weight: "5"                                                      of an EndpointSlice
  *
@@ -41,16 +41,19 @@ export interface BalanceSettings {
 }
 
 const MOST_WEIGHT = 65_535;
+/** Faults of one annotation that are told one by one. */
+const MOST_NAMED = 3;
 /** They look at weights only to pass over 0. */
 const WEIGHTLESS = new Set(['rr', 'lc', 'dh']);
 /** What takes the place of one of those where the Service gives weights and asks for no scheduler. */
 const WEIGHTED: Readonly<Record<string, string>> = { rr: 'wrr', lc: 'wlc' };
 
-/** "mh-port", "sh-fallback", "wlc", …; undefined if it cannot be a scheduler. */
+/** "mh-port", "sh", "wlc", …, "-fallback" being understood; undefined if it cannot be a scheduler. */
 export function parseScheduler(text: string): Scheduler | undefined {
   const [, base, flags] = /^(mh|sh)((?:-port|-fallback){0,2})$/.exec(text) ?? [];
   if (base !== undefined && flags !== undefined) {
-    return { name: base, hashPort: flags.includes('-port'), hashFallback: flags.includes('-fallback') };
+    // Otherwise the kernel refuses clients that hash to an endpoint for as long as that one ends gracefully.
+    return { name: base, hashPort: flags.includes('-port'), hashFallback: true };
   }
   return /^[a-z][a-z0-9_]{0,14}$/.test(text) ? { name: text, hashPort: false, hashFallback: false } : undefined;
 }
@@ -59,6 +62,18 @@ export function parseScheduler(text: string): Scheduler | undefined {
 export function wantedScheduler({ annotations }: ServicePort): Scheduler | undefined {
   const text = annotations[SCHEDULER_ANNOTATION];
   return text === undefined ? undefined : parseScheduler(text.trim());
+}
+
+/** Names of the schedulers that `balanceOf` may choose for this service port, beside the default. */
+export function schedulersFor(port: ServicePort, usual: Scheduler): readonly string[] {
+  const asked = wantedScheduler(port);
+  const weighted = isWeighted(port) ? WEIGHTED[usual.name] : undefined;
+  return [...(asked === undefined ? [] : [asked.name]), ...(weighted === undefined ? [] : [weighted])];
+}
+
+function isWeighted({ annotations, cluster, local }: ServicePort): boolean {
+  const has = (one: Endpoint['annotations']): boolean => one !== undefined && Object.hasOwn(one, WEIGHT_ANNOTATION);
+  return has(annotations) || [...cluster, ...local].some((endpoint) => has(endpoint.annotations));
 }
 
 export function balanceOf(
@@ -146,7 +161,9 @@ function weightsOf(port: ServicePort, complaints: Complaint[]): Weights | undefi
     else faults.push(`${quoted(part.trim())} is none of node/NAME=, zone/NAME=, same-node=, same-zone= or a number`);
   }
   if (faults.length > 0) {
-    const note = `annotation ${WEIGHT_ANNOTATION}: ${faults.join('; ')}; endpoints weigh as if it were not there`;
+    const more = faults.length > MOST_NAMED ? `; and ${faults.length - MOST_NAMED} more` : '';
+    const named = `${faults.slice(0, MOST_NAMED).join('; ')}${more}`;
+    const note = `annotation ${WEIGHT_ANNOTATION}: ${named}; endpoints weigh as if it were not there`;
     complaints.push({ reason: 'InvalidIPVSWeight', note });
   }
   if (text === undefined || faults.length > 0) {

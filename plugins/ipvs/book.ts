@@ -17,17 +17,12 @@ export interface ServerBook {
   mend(found: VirtualServerState, reals: readonly RealServerState[], spec: ServerSpec, now: number): IPVSStep[];
   /** What does not match; undefined if the kernel holds what it should. */
   fault(spec: ServerSpec, reals: readonly RealServerState[]): string | undefined;
-  /** Somebody else's: no steps for this one. */
-  leaveAlone(name: string): void;
-  isLeftAlone(name: string): boolean;
   /** Virtual servers with real servers that wait for the end of their connections. */
   draining(): readonly VirtualServer[];
   /** Steps that end the waiting of those that have no connections any more, or have waited for long enough. */
   sweep(server: VirtualServer, reals: readonly RealServerState[], now: number): IPVSStep[];
   /** How many real servers are waiting. */
   waiting(): number;
-  /** What the kernel holds will be read anew. */
-  forget(): void;
 }
 
 interface Waiting {
@@ -38,7 +33,6 @@ interface Waiting {
 
 export function createServerBook(graceMs: number): ServerBook {
   const waiting = new Map<string, Waiting>();
-  const left = new Set<string>();
 
   function* realSteps(have: ReadonlyMap<string, RealServer>, spec: ServerSpec, now: number): Generator<IPVSStep> {
     const { server } = spec;
@@ -80,12 +74,13 @@ export function createServerBook(graceMs: number): ServerBook {
   return {
     change(before, after, now) {
       const server = (after ?? before)?.server;
-      if (server === undefined || left.has(serverName(server))) return [];
+      if (server === undefined) return [];
       if (after === undefined) {
         waiting.delete(serverName(server));
         return [{ do: 'delete virtual server', server }];
       }
       if (before === undefined) {
+        waiting.delete(serverName(server));
         const reals = after.reals.map((real): IPVSStep => ({ do: 'add real server', server, real }));
         return [{ do: 'add virtual server', server }, ...reals];
       }
@@ -97,6 +92,9 @@ export function createServerBook(graceMs: number): ServerBook {
 
     mend(found, reals, spec, now) {
       const have = new Map(reals.map((real) => [realName(real), real]));
+      // Until when others wait is known to nobody else, and stays.
+      const name = serverName(spec.server);
+      for (const id of waiting.get(name)?.reals.keys() ?? []) if (!have.has(id)) stopWaiting(name, id);
       const set: IPVSStep[] = isSame(found, spec.server) ? [] : [{ do: 'set virtual server', server: spec.server }];
       return [...set, ...realSteps(have, spec, now)];
     },
@@ -115,11 +113,6 @@ export function createServerBook(graceMs: number): ServerBook {
       }
       return undefined;
     },
-
-    leaveAlone(name) {
-      left.add(name);
-    },
-    isLeftAlone: (name) => left.has(name),
 
     draining() {
       const ending = [...waiting.values()].filter(({ reals }) =>
@@ -144,11 +137,6 @@ export function createServerBook(graceMs: number): ServerBook {
     },
 
     waiting: () => [...waiting.values()].reduce((sum, { reals }) => sum + reals.size, 0),
-
-    forget() {
-      // Until when something waits is known to nobody else, and stays.
-      left.clear();
-    },
   };
 }
 

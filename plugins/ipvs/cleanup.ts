@@ -4,15 +4,25 @@
  * kube-proxy go with those of its iptables mode.)
  */
 import { networkInterfaces } from 'node:os';
-import type { Host, IPFamily } from '../../core/backend.ts';
+import type { Backend, Host, IPFamily } from '../../core/backend.ts';
 import { type Mirror, readMirror } from '../shared/table/mirror.ts';
 import { removeTable } from '../shared/table/remove.ts';
 import { CONNTRACK_PARAMETER } from './kernel-parameters.ts';
 import { INTERFACE, layoutOf, type SetName, TABLE, TABLE_COMMENT } from './layout.ts';
-import { isOurs } from './reconcile.ts';
+import { isOurs, recordOf } from './reconcile.ts';
 
 /** An IP set that upstream makes in IPVS mode, and only then. */
 const UPSTREAM_SET = 'KUBE-CLUSTER-IP';
+
+/** A backend that can only clean up: to find out what the kernel has would load IPVS. */
+export function createCleaner(host: Host, options: Parameters<typeof cleanup>[1]): Backend {
+  return {
+    families: ['IPv4', 'IPv6'],
+    sync: () => Promise.reject(new Error('the ipvs backend was made for cleaning up only (option cleanupOnly)')),
+    cleanup: () => cleanup(host, options),
+    close: async () => {},
+  };
+}
 
 export function upstreamWasHere(host: Host): boolean {
   try {
@@ -77,5 +87,5 @@ async function readRecord(host: Host, family: IPFamily): Promise<Mirror<SetName>
   const nftables = host.netlink.nftables();
   const layout = layoutOf(family);
   const found = (await nftables.tables(layout.table)).find(({ name }) => name === TABLE);
-  return found?.comment === TABLE_COMMENT ? await readMirror(nftables, layout, new Map()) : undefined;
+  return found?.comment === TABLE_COMMENT ? recordOf(await readMirror(nftables, layout, new Map())) : undefined;
 }

@@ -16,6 +16,7 @@ import {
   DISCARD,
   DISCARD_INSIDE,
   DISCARD_OUTSIDE,
+  FOREIGN,
   FROM_CLUSTER_IP,
   FROM_EXTERNAL,
   FROM_EXTERNAL_LOCAL,
@@ -34,6 +35,8 @@ export interface ServiceRecord {
    * policy says. Undefined where the policy makes no difference.
    */
   readonly mark: number | undefined;
+  /** Something is wrong with what it asks for: a full sync looks again. */
+  readonly isDoubtful: boolean;
 }
 
 /** A virtual server as it is to be. */
@@ -64,6 +67,11 @@ export function classOf(kind: FrontendKind, port: ServicePort): number {
   if (cluster.length === 0 && local.length === 0) return FROM_EXTERNAL_LOCAL | empty;
   if (local.length === 0) return FROM_EXTERNAL_LOCAL | DISCARD_OUTSIDE;
   return FROM_EXTERNAL_LOCAL | (cluster.length === 0 ? DISCARD_INSIDE : PASS);
+}
+
+/** Of one where a virtual server of somebody else stands: its connections pass, and that is all. */
+export function foreignElement({ ip, port: portNumber }: Frontend, { port }: ServiceRecord): NftElement {
+  return { key: [ip, protocolOf(port), portNumber], data: [FOREIGN] };
 }
 
 /** Every element of a frontend. */

@@ -16,7 +16,8 @@
  *
  *   bits 0-2   what becomes of a connection: pass, refuse, discard, discard from outside, discard from inside
  *   bit 3      behind source ranges
- *   bits 4-5   who is masqueraded: as to external frontends, those with policy Local, ClusterIPs
+ *   bits 4-5   who is masqueraded: as to external frontends, those with policy Local, ClusterIPs; none of these where
+ *              the virtual server is somebody else's
  */
 import type { IPFamily, NftField, NftSet, NftType } from '../../core/backend.ts';
 import type { TableLayout } from '../shared/table/layout.ts';
@@ -39,6 +40,8 @@ export const FROM_EXTERNAL = 0x10;
 export const FROM_EXTERNAL_LOCAL = 0x20;
 export const FROM_CLUSTER_IP = 0x30;
 export const SOURCE_MASK = 0x30;
+/** The class of a frontend whose virtual server is somebody else's. */
+export const FOREIGN = PASS;
 
 /**
  * Marks of virtual servers: those in this range are ours. They live from the input (or output) hook to IPVS and never

@@ -10,11 +10,12 @@ export interface Marks {
 export function createMarks(first: number = FIRST_MARK, last: number = LAST_MARK): Marks {
   const taken = new Set<number>();
   // Numbers just freed come last: a packet under way may still carry one.
-  let latest = last;
+  let latest = first - 1;
   return {
     take(known) {
       if (known !== undefined && known >= first && known <= last && !taken.has(known)) {
         taken.add(known);
+        latest = Math.max(latest, known);
         return known;
       }
       if (taken.size > last - first) return undefined;

@@ -20,6 +20,8 @@ export interface IPVSOptions {
   readonly graceSeconds: number;
   readonly ownership: Ownership;
   readonly comments: boolean;
+  /** Nothing is found out or loaded, and nothing can be synced. */
+  readonly cleanupOnly: boolean;
 }
 
 type Fault = string;
@@ -38,6 +40,7 @@ const PARSERS = {
   graceSeconds: secondsOption,
   ownership: ownershipOption,
   comments: switchOption,
+  cleanupOnly: switchOption,
 } as const satisfies Record<string, Parse<unknown>>;
 
 const DEFAULTS: Readonly<Record<keyof typeof PARSERS, unknown>> = {
@@ -50,6 +53,7 @@ const DEFAULTS: Readonly<Record<keyof typeof PARSERS, unknown>> = {
   graceSeconds: 900,
   ownership: 'auto',
   comments: true,
+  cleanupOnly: false,
 };
 
 /** Throws one error that names every fault. */
@@ -76,6 +80,7 @@ export function parseOptions(raw: Readonly<Record<string, unknown>>): IPVSOption
     graceSeconds: read('graceSeconds', PARSERS.graceSeconds),
     ownership: read('ownership', PARSERS.ownership),
     comments: read('comments', PARSERS.comments),
+    cleanupOnly: read('cleanupOnly', PARSERS.cleanupOnly),
   };
   if (faults.length > 0) {
     throw Object.assign(new Error(`ipvs backend options: ${faults.join('; ')}`), { code: 'KP_BACKEND_OPTION' });

@@ -9,12 +9,12 @@ import type { Change, NftChain, NodeView, ServicePort } from '../../core/backend
 import { type Claim, createClaims } from '../shared/claims.ts';
 import { createCounts } from '../shared/counts.ts';
 import { type Frontend, frontendsOf, localIPs, RANK } from '../shared/frontends.ts';
-import { outermost } from '../shared/source-ranges.ts';
 import { append, type Elements, type TableModel } from '../shared/table/layout.ts';
 import { type BalanceSettings, balanceOf, type Complaint, WEIGHT_ANNOTATION } from './balance.ts';
 import { createEdits, type TimedEdits } from './edits.ts';
 import {
   type Emit,
+  foreignElement,
   frontendElements,
   frontendServer,
   markServer,
@@ -24,7 +24,8 @@ import {
 } from './frontends.ts';
 import { type Layout, layoutOf, type SetName } from './layout.ts';
 import { createMarks } from './marks.ts';
-import { GATES, hookChains, innerChains, verdictElements } from './ruleset.ts';
+import { type Chains, chainsOf, changedChains, nodePortAddresses, serviceCIDRs } from './node-parts.ts';
+import { verdictElements } from './ruleset.ts';
 
 export interface PlanSettings {
   readonly family: Change['family'];
@@ -58,6 +59,13 @@ export interface Planner extends TableModel<SetName> {
   apply(change: Change): Plan;
   /** Takes a full change without saying what it alters. `markOf`: what a table that stands says, by frontend. */
   adopt(change: Change, markOf: (frontend: string) => number | undefined): readonly ServiceComplaint[];
+  /**
+   * Names of virtual servers of somebody else: where Services want one, too, they get none. True if that alters what was
+   * there; it is not said by the next `apply`.
+   */
+  leaveAlone(names: ReadonlySet<string>): boolean;
+  /** Whether a Service wants this virtual server, left alone or not. */
+  isWanted(name: string): boolean;
   /** Every virtual server that must exist. */
   servers(): Generator<ServerSpec>;
   /** Every address that kube-ipvs0 must have. */
@@ -89,6 +97,7 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
   const marks = createMarks();
   const counts = new Map<SetName, number>();
   const bound = new Set<string>();
+  let left: ReadonlySet<string> = new Set();
   const edits = createEdits({
     isOwn: (ip) => bound.has(ip),
     count: (set, by) => counts.set(set, (counts.get(set) ?? 0) + by),
@@ -117,6 +126,7 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
   }
 
   function nodePortOf(port: ServicePort): readonly (readonly [key: string, frontend: Frontend])[] {
+    if (port.nodePort === 0) return [];
     return [...frontendsOf(port)].filter(([, { kind }]) => kind === 'nodePort');
   }
 
@@ -147,7 +157,7 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
       for (const key of frontendsOf(port).keys()) known ??= markOf(key);
       mark = marks.take(known);
     }
-    return { port, balance: found.balance, mark };
+    return { port, balance: found.balance, mark, isDoubtful: found.complaints.length > 0 };
   }
 
   /** `record` undefined: the service port goes. */
@@ -191,9 +201,11 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
     else if (kind !== 'nodePort') externalIPs.add(ip, by);
   }
 
-  function upsert(port: ServicePort, markOf: MarkOf): void {
+  function upsert(port: ServicePort, markOf: MarkOf, full: boolean): void {
     const before = records.get(port.key);
-    if (before?.port !== port) replace(port.key, before, recordOf(port, before, markOf));
+    // The kernel may have the scheduler by now that a Service was refused.
+    if (before?.port === port && !(full && before.isDoubtful)) return;
+    replace(port.key, before, recordOf(port, before, markOf));
   }
 
   function remove(key: string): void {
@@ -253,11 +265,9 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
     for (const [key, before] of touched) {
       const after = atAddresses.winner(key);
       if (before === after) continue;
-      edits.difference(elementsOf(before, 'nodePort'), elementsOf(after, 'nodePort'));
-      changeServer(
-        before && frontendServer(before.frontend, before.record),
-        after && frontendServer(after.frontend, after.record),
-      );
+      const isLeft = left.has(key);
+      edits.difference(atAddress(before, isLeft), atAddress(after, isLeft));
+      changeServer(serverOf(before, isLeft), serverOf(after, isLeft));
     }
     for (const [key, before] of touchedPorts) {
       const after = atNodePorts.winner(key);
@@ -281,9 +291,18 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
     return { bind, unbind };
   }
 
-  function elementsOf(claim: FrontendClaim | undefined, except?: 'nodePort'): ((emit: Emit) => void) | undefined {
-    if (claim === undefined || claim.frontend.kind === except) return undefined;
-    return (emit) => frontendElements(claim.frontend, claim.record, comments, emit);
+  function elementsOf(claim: FrontendClaim | undefined): ((emit: Emit) => void) | undefined {
+    return claim && ((emit) => frontendElements(claim.frontend, claim.record, comments, emit));
+  }
+
+  /** Node ports have elements of their own. */
+  function atAddress(claim: FrontendClaim | undefined, isLeft: boolean): ((emit: Emit) => void) | undefined {
+    if (claim === undefined || claim.frontend.kind === 'nodePort') return undefined;
+    return isLeft ? (emit) => emit('services', foreignElement(claim.frontend, claim.record)) : elementsOf(claim);
+  }
+
+  function serverOf(claim: FrontendClaim | undefined, isLeft: boolean): ServerSpec | undefined {
+    return claim === undefined || isLeft ? undefined : frontendServer(claim.frontend, claim.record);
   }
 
   function take(change: Change, markOf: MarkOf): Plan {
@@ -295,25 +314,17 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
       for (const key of [...records.keys()]) if (!wanted.has(key)) remove(key);
     }
     for (const key of change.remove) remove(key);
-    for (const port of change.upsert) upsert(port, markOf);
+    for (const port of change.upsert) upsert(port, markOf, change.full);
     const { bind, unbind } = settle();
     const last = chains;
-    const gates = GATES.filter(isUsed).join();
-    if (last?.node !== change.node || last.gates !== gates) {
-      chains = {
-        node: change.node,
-        gates,
-        inner: innerChains(layout, change.node, isUsed),
-        hooks: hookChains(layout, change.node, isUsed),
-      };
-    }
-    return { ...edits.take(), servers, bind, unbind, changedChains: changedChains(last, chains!), complaints };
+    chains = chainsOf(last, layout, change.node, isUsed);
+    return { ...edits.take(), servers, bind, unbind, changedChains: changedChains(last, chains), complaints };
   }
 
-  function* frontendsHeld(record: ServiceRecord): Generator<FrontendClaim> {
+  function* frontendsHeld(record: ServiceRecord): Generator<readonly [claim: FrontendClaim, isLeft: boolean]> {
     for (const key of atAddressesOf(record.port).keys()) {
       const winner = atAddresses.winner(key);
-      if (winner?.owner === record.port.key) yield winner;
+      if (winner?.owner === record.port.key) yield [winner, left.has(key)];
     }
   }
 
@@ -322,9 +333,26 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
     apply: (change) => take(change, noMark),
     adopt: (change, markOf) => take(change, markOf).complaints,
 
+    leaveAlone(names) {
+      const others = [...new Set([...left, ...names])].filter((name) => left.has(name) !== names.has(name));
+      const moved = others.filter((name) => atAddresses.winner(name) !== undefined);
+      for (const name of moved) {
+        const claim = atAddresses.winner(name);
+        edits.difference(atAddress(claim, left.has(name)), atAddress(claim, names.has(name)));
+        changeServer(serverOf(claim, left.has(name)), serverOf(claim, names.has(name)));
+      }
+      left = names;
+      edits.take();
+      return moved.length > 0;
+    },
+    isWanted: (name) => atAddresses.winner(name) !== undefined,
+
     *servers() {
       for (const record of records.values()) {
-        for (const { frontend } of frontendsHeld(record)) yield frontendServer(frontend, record);
+        for (const [claim, isLeft] of frontendsHeld(record)) {
+          const spec = serverOf(claim, isLeft);
+          if (spec !== undefined) yield spec;
+        }
         const marked = markServer(family, record);
         if (marked !== undefined) yield marked;
       }
@@ -339,9 +367,7 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
         size++;
       };
       for (const record of records.values()) {
-        for (const { frontend } of frontendsHeld(record)) {
-          if (frontend.kind !== 'nodePort') frontendElements(frontend, record, comments, emit);
-        }
+        for (const [claim, isLeft] of frontendsHeld(record)) atAddress(claim, isLeft)?.(emit);
         for (const [key, frontend] of nodePortOf(record.port)) {
           if (atNodePorts.winner(key)?.owner === record.port.key) frontendElements(frontend, record, comments, emit);
         }
@@ -370,33 +396,4 @@ const NO_FRONTENDS: ReadonlyMap<string, Frontend> = new Map();
 
 function noMark(): undefined {
   return undefined;
-}
-
-interface Chains {
-  readonly node: NodeView;
-  readonly gates: string;
-  readonly inner: readonly NftChain[];
-  readonly hooks: readonly NftChain[];
-}
-
-function changedChains(before: Chains | undefined, after: Chains): readonly NftChain[] {
-  if (before === undefined || before === after) return [];
-  const old = new Map([...before.inner, ...before.hooks].map((chain) => [chain.name, JSON.stringify(chain)]));
-  return [...after.inner, ...after.hooks].filter((chain) => old.get(chain.name) !== JSON.stringify(chain));
-}
-
-function serviceCIDRs(node: NodeView, emit: Emit): void {
-  for (const { first, last } of outermost(node.serviceCIDRs)) {
-    emit('service-cidrs', { key: [first], keyEnd: [last] });
-  }
-}
-
-/**
- * The addresses whose node ports have virtual servers. Not loopback ones, from which the kernel lets nothing leave the
- * host by IPVS; nor IPv6's link-local ones unless they were asked for: each interface has one.
- */
-function nodePortAddresses({ nodePortAddresses: accepted, addresses }: NodeView): readonly string[] {
-  const isLoopback = (ip: string): boolean => ip.startsWith('127.') || ip === '::1';
-  if (accepted.match === 'list') return accepted.addresses.filter((ip) => !isLoopback(ip));
-  return addresses.filter((ip) => !isLoopback(ip) && !/^fe[89ab]/.test(ip));
 }

@@ -83,11 +83,12 @@ async function missingScheduler(host: Host, family: IPFamily, { scheduler }: IPV
   }
 }
 
+const LACKS: readonly unknown[] = ['KP_NETLINK_UNSUPPORTED', 'KP_NETLINK_UNAVAILABLE'];
+
 /** Of what the kernel lacks. Throws what has nothing to do with that. */
 function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) throw error;
-  if ('errno' in error && error.errno === 'EPERM') throw Object.assign(error, { code: 'KP_BACKEND_FAILED' });
-  if ('code' in error && error.code === 'KP_NETLINK_LIBRARY') throw error;
+  if (!(error instanceof Error) || !('code' in error) || error.code === 'KP_NETLINK_LIBRARY') throw error;
+  if (!LACKS.includes(error.code)) throw Object.assign(error, { code: 'KP_BACKEND_FAILED' });
   return error.message;
 }
 

@@ -2,7 +2,7 @@
  * What the kernel holds against what must be there: at the start, after a failure, once an hour. What is ours is told
  * without a file, in this order:
  *
- *   the table stands      every frontend that it records, and every address
+ *   the table stands      every frontend that it records as ours, and every address
  *   it does not           what is at an address of kube-ipvs0, and the addresses themselves; of node ports of an
  *                         upstream kube-proxy those at this host's addresses in the usual range
  *   in any case           virtual servers of marks in our range, and what is wanted by a Service
@@ -13,7 +13,7 @@ import type { IPVS, IPVSStep, VirtualServerState } from '../../core/backend.ts';
 import type { Mirror } from '../shared/table/mirror.ts';
 import type { ServerBook } from './book.ts';
 import { type ServerSpec, serverName } from './frontends.ts';
-import type { SetName } from './layout.ts';
+import { FOREIGN, type SetName } from './layout.ts';
 import { isOurMark } from './marks.ts';
 
 /** What stood there before, as far as somebody wrote it down. */
@@ -29,6 +29,11 @@ export interface Heritage {
   readonly isExcluded: (ip: string) => boolean;
 }
 
+/** What a table says; undefined if it was never finished: verdicts are among what is added last. */
+export function recordOf(mirror: Mirror<SetName> | undefined): Mirror<SetName> | undefined {
+  return (mirror?.get('dispatch')?.size ?? 0) > 0 ? mirror : undefined;
+}
+
 /** --service-node-port-range of the API server, unless somebody changes it. */
 const USUAL_NODE_PORTS = { first: 30_000, last: 32_767 } as const;
 
@@ -38,7 +43,8 @@ export function isOurs(server: VirtualServerState, heritage: Heritage): boolean 
   const { ip, port } = server;
   if (record !== undefined) {
     const protocol = server.protocol.toLowerCase();
-    if (record.get('services')?.has(serverName(server))) return true;
+    const recorded = record.get('services')?.get(serverName(server));
+    if (recorded !== undefined) return Number.parseInt(recorded, 10) !== FOREIGN;
     if (record.get('nodeports')?.has(`${protocol} ${port}`) && record.get('nodeport-ips')?.has(ip)) return true;
     return record.get('addresses')?.has(ip) === true && !isExcluded(ip);
   }
@@ -64,32 +70,29 @@ export function staleSteps(
 }
 
 /**
- * Steps that make every wanted virtual server what it is to be. Those of a listing before; each that stands is listed
- * whole, which is most of the work. Without a `heritage` nothing stands that could be somebody else's.
+ * Steps that make every wanted virtual server what it is to be. Each of those that stand is listed whole, which is most
+ * of the work.
  */
 export async function mendSteps(
   ipvs: IPVS,
   found: readonly VirtualServerState[],
   wanted: ReadonlyMap<string, ServerSpec>,
-  { book, heritage, now }: { readonly book: ServerBook; readonly heritage: Heritage | undefined; readonly now: number },
-): Promise<{ readonly steps: readonly IPVSStep[]; readonly leftAlone: readonly string[] }> {
+  { book, now }: { readonly book: ServerBook; readonly now: number },
+): Promise<readonly IPVSStep[]> {
   const steps: IPVSStep[] = [];
-  const leftAlone: string[] = [];
   const standing = new Map(found.map((server) => [serverName(server), server]));
   for (const [name, spec] of wanted) {
     const state = standing.get(name);
     if (state === undefined) steps.push(...book.change(undefined, spec, now));
-    else if (heritage !== undefined && isForeign(state, heritage)) {
-      book.leaveAlone(name);
-      leftAlone.push(name);
-    } else if (!book.isLeftAlone(name)) {
-      steps.push(...book.mend(state, await ipvs.realServers(state), spec, now));
-    }
+    else steps.push(...book.mend(state, await ipvs.realServers(state), spec, now));
   }
-  return { steps, leftAlone };
+  return steps;
 }
 
-/** Somebody else's, at an address that was declared to be: it stays as it is even if a Service wants it. */
-function isForeign(server: VirtualServerState, heritage: Heritage): boolean {
-  return !('mark' in server) && heritage.isExcluded(server.ip) && !isOurs(server, heritage);
+/** Names of what is somebody else's, at addresses that were declared to be: it stays as it is even if a Service wants it. */
+export function foreignNames(found: readonly VirtualServerState[], heritage: Heritage): ReadonlySet<string> {
+  const foreign = found.filter(
+    (server) => !('mark' in server) && heritage.isExcluded(server.ip) && !isOurs(server, heritage),
+  );
+  return new Set(foreign.map(serverName));
 }

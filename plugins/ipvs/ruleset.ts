@@ -90,10 +90,12 @@ export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed): rea
   const reset: NftStatement = { priority: 0 };
   const when = (set: SetName, ...rules: readonly NftRule[]): readonly NftRule[] => (isUsed(set) ? rules : []);
   const fromPodOnly = (then: NftStatement): readonly NftRule[] => (pod === undefined ? [] : [rule(pod, then)]);
-  const marking = (who: readonly NftStatement[]): readonly NftRule[] => [
-    ...when('marks', rule(...who, { mark: { map: 'marks', key: frontend } })),
-    ...when('nodeport-marks', rule(...who, toNodePort, { mark: { map: 'nodeport-marks', key: ports } })),
-  ];
+  const marking = (...who: readonly NftStatement[]): readonly NftRule[] =>
+    when('marks', rule(...who, { mark: { map: 'marks', key: frontend } }));
+  // Only where nobody has the address and port for himself, who would get the node port's connections.
+  const nodePortMarking = [...(pod === undefined ? [] : [pod]), fromNode].flatMap((who) =>
+    when('nodeport-marks', rule(who, toNodePort, { mark: { map: 'nodeport-marks', key: ports } })),
+  );
   const hairpin = when(
     'hairpin',
     noted('hairpin: an endpoint that reaches itself', { in: 'hairpin', key: [saddr, daddr] }, MASQUERADE),
@@ -157,6 +159,7 @@ export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed): rea
           { vmap: { map: 'dispatch', key: bits(GUARDED_VERDICT_MASK) } },
         ),
         noted('undefined port', { in: 'addresses', key: [daddr] }, to('undefined-port')),
+        ...nodePortMarking,
         ...when(
           'nodeports',
           rule(
@@ -176,8 +179,8 @@ export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed): rea
         ),
       ],
     },
-    { name: 'incoming', rules: [...(pod === undefined ? [] : marking([pod])), rule(to('services'))] },
-    { name: 'outgoing', rules: [...marking([]), rule(to('services'))] },
+    { name: 'incoming', rules: [...(pod === undefined ? [] : marking(pod)), rule(to('services'))] },
+    { name: 'outgoing', rules: [...marking(), rule(to('services'))] },
     { name: 'to-external', rules: [rule(reset), rule(MASQUERADE)] },
     {
       name: 'to-external-local',

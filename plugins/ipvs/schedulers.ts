@@ -1,6 +1,6 @@
 /** Which of the schedulers that Services need this kernel has, found by trying each once. */
 import type { Change, IPFamily, IPVS } from '../../core/backend.ts';
-import { HASHES, wantedScheduler } from './balance.ts';
+import { HASHES, type Scheduler, schedulersFor } from './balance.ts';
 import { needsMark } from './frontends.ts';
 
 export interface Schedulers {
@@ -10,7 +10,8 @@ export interface Schedulers {
   lack(name: string): string | undefined;
 }
 
-export function createSchedulers(ipvs: Pick<IPVS, 'probe'>): Schedulers {
+/** `usual`: of Services that ask for none. */
+export function createSchedulers(ipvs: Pick<IPVS, 'probe'>, usual: Scheduler): Schedulers {
   /** Why it is missing; undefined: it is there. */
   const known = new Map<string, string | undefined>();
 
@@ -28,8 +29,7 @@ export function createSchedulers(ipvs: Pick<IPVS, 'probe'>): Schedulers {
     async learn({ family, full, upsert }) {
       const asked = new Set<string>();
       for (const port of upsert) {
-        const name = wantedScheduler(port)?.name;
-        if (name !== undefined) asked.add(name);
+        for (const name of schedulersFor(port, usual)) asked.add(name);
         if (port.affinitySeconds > 0 && needsMark(port)) for (const hash of HASHES) asked.add(hash);
       }
       for (const name of asked) {

@@ -30,8 +30,9 @@ export async function burstPart(load: Load, variant: Variant, limitMs: number): 
   if (variant === 'conntrack') nft(CONNTRACK_ON);
   if (variant === 'one dnat rule') nft(ONE_RULE);
   if (variant === 'ours') {
-    const { loadAll, startOurs } = await import('./nftables-parts.ts');
-    await loadAll(load, await startOurs());
+    const { loadAll, startOurs } = await import('./backend-parts.ts');
+    const { default: plugin } = await import('../../plugins/nftables/index.ts');
+    await loadAll(load, await startOurs(plugin));
   }
   if (variant.startsWith('reference ')) {
     const { loadReference } = await import('./nftables-reference-load.ts');

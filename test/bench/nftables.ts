@@ -231,8 +231,9 @@ async function runOnePart([name, detail = '', services]: readonly string[]): Pro
 async function figuresOf(name: string | undefined, detail: string, load: Load): Promise<Figures> {
   if (name === 'reference') return reference(load, detail as ReferenceLayout, limitMs);
   // Loaded where it is needed: the reference's parts are not to carry our backend.
-  const { adopt, loadAndChange } = await import('./nftables-parts.ts');
-  return name === 'adopt' ? adopt(load) : loadAndChange(load, Number(values.changes));
+  const { adopt, loadAndChange } = await import('./backend-parts.ts');
+  const { default: plugin } = await import('../../plugins/nftables/index.ts');
+  return name === 'adopt' ? adopt(plugin, load) : loadAndChange(plugin, load, Number(values.changes));
 }
 
 await enterIsolation({ packages: ['nftables'] });

@@ -7,10 +7,12 @@
 import type { Socket } from 'node:net';
 import { constants } from 'node:os';
 import { loadKoffi } from '../../core/netlink/load-koffi.ts';
+import { SLOW } from './slow.ts';
 
 const SOL_SOCKET = 1;
 const SO_ERROR = 4;
-const LOOK_EVERY_MS = 25;
+/** For each connection that is waited for: on a slow machine hundreds of them would leave time for nothing else. */
+const LOOK_EVERY_MS = 25 * SLOW;
 
 type Getsockopt = (fd: number, level: number, option: number, value: Uint8Array, length: Uint8Array) => number;
 

@@ -184,7 +184,7 @@ export function flipTests(test: Test, plane: DataPlane): void {
         for (const flood of floods) {
           const { total, outcomes } = await flood.stop();
           assert.equal(outcomes, { answered: total }, said);
-          assert.ok(total > 100, `${total} connections`);
+          assert.ok(total > (SLOW > 1 ? 20 : 100), `${total} connections`);
         }
         const closed = once(flipper, 'close');
         flipper.stdin!.end();

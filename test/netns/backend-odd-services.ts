@@ -2,6 +2,8 @@
 import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { IPFamily } from '../../core/backend.ts';
+import type { NodeSettings } from '../../core/model/node-settings.ts';
+import { askAll } from '../conformance/ask.ts';
 import { judge } from '../conformance/judge.ts';
 import { ENDPOINT_PORT, probes, roundTrips } from '../conformance/matrix.ts';
 import { DEFAULT_SETTINGS, modelState } from '../conformance/model-state.ts';
@@ -11,9 +13,10 @@ import { nodeAddresses } from './node-addresses.ts';
 import type { World } from './world.ts';
 import { CLUSTER_CIDR } from './world-topology.ts';
 
-export function oddServicesTest(test: Test, plane: DataPlane): void {
+/** `special`: what this data plane cannot do. */
+export function oddServicesTest(test: Test, plane: DataPlane, special: Partial<NodeSettings> = {}): void {
   test(`${plane.title}: endpoints on the node, shared addresses and disputed ports do as the oracle says`, async () => {
-    const settings = { ...DEFAULT_SETTINGS, clusterCIDRs: [CLUSTER_CIDR.IPv4, CLUSTER_CIDR.IPv6] };
+    const settings = { ...DEFAULT_SETTINGS, clusterCIDRs: [CLUSTER_CIDR.IPv4, CLUSTER_CIDR.IPv6], ...special };
     const families: readonly IPFamily[] = ['IPv4', 'IPv6'];
     const objects = (world: World) => families.flatMap((family) => oddServices(world, family));
     const prepare = async (world: World): Promise<void> => {
@@ -26,17 +29,12 @@ export function oddServicesTest(test: Test, plane: DataPlane): void {
         const state = modelState(family, oddServices(world, family), settings, addresses);
         const questions = probes(state.ports, state.node, family, world).filter(roundTrips);
         const faults: string[] = [];
-        for (const [namespace, asked] of Map.groupBy(questions, (question) => question.namespace)) {
-          const outcomes = await world.requests(
-            namespace,
-            asked.map(({ packet }) => packet),
-          );
-          for (const [index, outcome] of outcomes.entries()) {
-            // What is delivered on this very node passes no POSTROUTING, and needs no masquerading.
-            const delivered = outcome.outcome === 'answered' && outcome.server === 'node process';
-            const fault = judge(asked[index]!, outcome, state.node);
-            if (fault !== undefined && !(delivered && fault.includes('address masqueraded'))) faults.push(fault);
-          }
+        for (const [index, outcome] of (await askAll(world, questions)).entries()) {
+          if (outcome === undefined) throw new Error('a question was not asked');
+          // What is delivered on this very node passes no POSTROUTING, and needs no masquerading.
+          const delivered = outcome.outcome === 'answered' && outcome.server === 'node process';
+          const fault = judge(questions[index]!, outcome, state.node);
+          if (fault !== undefined && !(delivered && fault.includes('address masqueraded'))) faults.push(fault);
         }
         console.log(`# ${family}: ${questions.length} requests, ${faults.length} wrong`);
         assert.equal(faults.slice(0, 8), []);

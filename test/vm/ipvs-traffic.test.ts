@@ -19,5 +19,6 @@ guardTests(test, plane);
 addressTests(test, plane);
 clusterIPTests(test, plane);
 quietTest(test, plane);
-oddServicesTest(test, plane);
+// The kernel's IPVS sends nothing that comes from 127.0.0.0/8 to another host.
+oddServicesTest(test, plane, { localhostNodePorts: false });
 test.run();

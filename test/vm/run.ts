@@ -5,6 +5,8 @@
  *
  *   npm run test:vm -- --shell                     a shell in it (Ctrl-D ends it)
  *   npm run test:vm -- --command "ipvsadm -Ln"     one command line, with its output and exit status
+ *   npm run test:vm -- --machines 1 [FILTER …]     one machine instead of two at a time
+ *   npm run test:vm -- --prepare                   only the packages and the image
  */
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
@@ -20,13 +22,13 @@ import { sourceEntries } from './sources.ts';
 import { commandJob, testJob, transcriptReader } from './transcript.ts';
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-/** Each keeps somewhat more than one processor busy. */
+/** Unless --machines says otherwise. Each keeps somewhat more than one processor busy. */
 const MACHINES = 2;
 /** What takes longest begins first, so that the machines end at about the same time. */
 const LONGEST = ['ipvs-traffic', 'ipvs-changes', 'ipvs-kit', 'ipvs-matrix'];
 /** For one file, in the machine's seconds. */
 const FILE_LIMIT_SECONDS = 450;
-const LIMIT_MS = 15 * 60_000;
+const LIMIT_MS = 30 * 60_000;
 const SHELL_LIMIT_MS = 24 * 3600_000;
 
 process.exitCode = await main(process.argv.slice(2));
@@ -39,9 +41,12 @@ async function main(args: readonly string[]): Promise<number> {
     console.log('0 passed, 0 failed, 1 skipped');
     return option?.startsWith('--') ? 1 : 0;
   }
+  if (option === '--prepare') return 0;
   if (option === '--shell') return shell(image);
   if (option === '--command') return command(image, rest.join(' '));
-  return tests(image, args);
+  if (option !== '--machines') return tests(image, args, MACHINES);
+  const [count = '', ...filters] = rest;
+  return tests(image, filters, Number(count));
 }
 
 /** Or why it cannot be had here. */
@@ -82,7 +87,7 @@ async function command(image: Image, line: string): Promise<number> {
   return status ?? 1;
 }
 
-async function tests(image: Image, filters: readonly string[]): Promise<number> {
+async function tests(image: Image, filters: readonly string[], machines: number): Promise<number> {
   const files = testFiles(filters);
   if (files.length === 0) console.log(`no test file's path contains ${filters.join(' or ')}`);
   const word = newWord();
@@ -92,7 +97,7 @@ async function tests(image: Image, filters: readonly string[]): Promise<number> 
     const deadline = performance.now() + LIMIT_MS;
     const start = (said: (text: string) => void) =>
       startMachine(machine, { limitMs: Math.max(deadline - performance.now(), 0), said });
-    await dispatch({ files, machines: MACHINES, start, word, limitSeconds: FILE_LIMIT_SECONDS }, (one) => {
+    await dispatch({ files, machines, start, word, limitSeconds: FILE_LIMIT_SECONDS }, (one) => {
       verdicts.push(one.verdict);
       print(one);
     });

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { BUILT_IN, backendNames, chooseBackend } from '../../../core/cli/backends.ts';
+import { BUILT_IN, backendNames, CLEANED_IN_ORDER, chooseBackend } from '../../../core/cli/backends.ts';
 import { parseCommandLine } from '../../../core/config/command-line.ts';
 import { checkSettings, type Settings } from '../../../core/config/settings.ts';
 import { differences } from '../../../core/daemon/differences.ts';
@@ -42,13 +42,19 @@ test('an option given by name goes before the stanza', async () => {
   assert.equal((await chooseBackend(settings(argv))).options, { scheduler: 'lc', strictARP: true });
 });
 
-test('who cleans up leaves what the stanza of ipvs excludes, and need not give what else is in it', () => {
+test('who cleans up leaves what the stanza of ipvs excludes, gives nothing else of it, and loads no IPVS', () => {
   const ofIPVS = (of: Settings) => BUILT_IN.find(({ name }) => name === 'ipvs')?.cleanupOptions?.(of);
   const excludeCIDRs = ['198.51.100.0/24', 'fd00:9::/64'];
-  assert.equal(ofIPVS(settings(['--config=c.conf'], ENVELOPE + STANZA)), { excludeCIDRs });
+  assert.equal(ofIPVS(settings(['--config=c.conf'], ENVELOPE + STANZA)), { excludeCIDRs, cleanupOnly: true });
   const other = (ENVELOPE + STANZA).replace('mode: ipvs', 'mode: nftables');
-  assert.equal(ofIPVS(settings(['--config=c.conf'], other)), { excludeCIDRs });
-  assert.equal(ofIPVS(settings([])), {});
+  assert.equal(ofIPVS(settings(['--config=c.conf'], other)), { excludeCIDRs, cleanupOnly: true });
+  assert.equal(ofIPVS(settings([])), { cleanupOnly: true });
+});
+
+test("ipvs is cleaned up before iptables, which removes the sets by which upstream's servers are known", () => {
+  const names = CLEANED_IN_ORDER.map(({ name }) => name);
+  assert.ok(names.indexOf('ipvs') < names.indexOf('iptables'));
+  assert.equal([...names].sort(), [...backendNames()].sort());
 });
 
 test('flags of ipvs are no options of another backend', async () => {

@@ -194,7 +194,7 @@ cleanup('the plugin that is named cleans up, too, with its options', async () =>
   write('p/acme.mjs', source('acme', {}));
   const { status, stdout, stderr } = await run('cleanup', '--plugin-dir=p', '--backend=acme', '--backend-option=a=b');
   assert.is(status, 0, stderr);
-  assert.match(stdout, /^iptables: cleaned up\n/);
+  assert.match(stdout, /^iptables: cleaned up$/m);
   assert.match(stdout, /\nexec: not tried; if it ran here: kube-proxy cleanup --backend exec, .*\n/);
   assert.match(stdout, /\nacme: cleaned up\n$/);
   assert.equal(told(), ['acme create {"a":"b"}', 'acme cleanup {"a":"b"}', 'acme close']);
@@ -214,7 +214,7 @@ cleanup('what the configuration file names cleans up, too, with its options', as
   write('config.conf', `${kind}backend: acme\npluginDir: ${at('p')}\nbackendOptions: {to: [1, {a: true}]}\n`);
   const { status, stdout, stderr } = await run('cleanup', '--config', config);
   assert.equal([status, stderr], [0, '']);
-  assert.match(stdout, /^iptables: cleaned up\n/);
+  assert.match(stdout, /^iptables: cleaned up$/m);
   assert.match(stdout, /\nacme: cleaned up\n$/);
   const options = '{"to":[1,{"a":true}]}';
   assert.equal(told(), [`acme create ${options}`, `acme cleanup ${options}`, 'acme close']);
@@ -251,7 +251,7 @@ cleanup('a file that is gone, is faulty, or names what cannot be loaded keeps no
     const { status, stdout, stderr } = await run('cleanup', '--config', config);
     assert.is(status, 1);
     assert.match(stderr, says);
-    assert.match(stdout, /^iptables: cleaned up\nnftables: cleaned up\n/);
+    assert.match(stdout, /^iptables: cleaned up\nnftables: cleaned up\n/m);
   }
 });
 
@@ -259,7 +259,7 @@ cleanup('one that fails is told, and the others are cleaned up all the same', as
   const path = write('acme.mjs', source('acme', { backend: "async cleanup() { throw new Error('stuck'); }," }));
   const { status, stdout, stderr } = await run('cleanup', '--backend', path);
   assert.is(status, 1);
-  assert.match(stdout, /^iptables: cleaned up\n/);
+  assert.match(stdout, /^iptables: cleaned up$/m);
   assert.match(stderr, /kube-proxy: cleanup of acme: .*stuck \(acme\.mjs:\d+\)\n$/);
 });
 

@@ -79,6 +79,23 @@ test('loopback addresses are routed only once the rule that guards them is in pl
   assert.not.match(events[3]!, /KUBE-FIREWALL|PREROUTING/);
 });
 
+test("sets of upstream's IPVS mode go once its interface has gone, by which the ipvs backend cleans up", async () => {
+  const { host } = stage();
+  const left = new Set(['KUBE-CLUSTER-IP', 'KUBE-6-CLUSTER-IP', 'KUBE-SEP-OLD', 'FOREIGN']);
+  let bound: readonly string[] | undefined = [];
+  const ipset = { ...host.netlink.ipset(), names: () => [...left], destroy: (name: string) => void left.delete(name) };
+  const link = { ...host.netlink.dummyLink('kube-ipvs0'), addresses: () => bound };
+  const netlink = { ...host.netlink, ipset: () => ipset, dummyLink: () => link };
+  const tools = new Map([['IPv4', createTool(host, 'IPv4', 'default')] as const]);
+  const support = { tools, affinity: 'ipset', hairpin: 'bpf', counters: false } as const;
+  const backend = createBackend({ ...host, netlink }, parseOptions({}), support, async () => {});
+  await backend.sync(full([servicePort()], NOWHERE));
+  assert.equal([...left], ['KUBE-CLUSTER-IP', 'KUBE-6-CLUSTER-IP', 'FOREIGN']);
+  bound = undefined;
+  await backend.sync(partial([servicePort()], [], NOWHERE));
+  assert.equal([...left], ['KUBE-6-CLUSTER-IP', 'FOREIGN'], 'those of the other family are for its own sync');
+});
+
 /** The kernel's answer to `iptables -S CHAIN`, from what the backend was made to write. */
 function kernelOf(inputs: readonly string[]): Program {
   return (line) => {

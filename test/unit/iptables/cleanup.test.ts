@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { PacketCounters } from '../../../core/backend.ts';
+import type { IPSets, PacketCounters } from '../../../core/backend.ts';
 import { cleanup } from '../../../plugins/iptables/cleanup.ts';
 import { fakeHost } from './fake-host.ts';
 
@@ -51,6 +51,29 @@ test('a counter that stays in use is a fault that names it, and keeps no other',
     assert.is((error as { code?: string }).code, 'KP_CLEANUP');
     assert.match((error as Error).message, /ct_state_invalid_dropped_pkts: EBUSY/);
   }
+});
+
+test("IP sets of upstream's IPVS mode go after the rules, exactly those; affinity sets of ours, too", async () => {
+  const sets = ['KUBE-CLUSTER-IP', 'KUBE-6-NODE-PORT-LOCAL-SCTP-HAS', 'KUBE-SEP-A', 'KUBE-6-SEP-A'];
+  const foreign = [
+    'KUBE-CLUSTER-IPS',
+    'KUBE-6-NODE-PORT-LOCAL-SCTP-HASH',
+    'KUBE-SRC-A',
+    'KUBE-CLUSTER',
+    'kube-cluster-ip',
+  ];
+  const { host, events } = hostWith(new Set());
+  const left = new Set([...foreign, ...sets]);
+  const ipset: IPSets = {
+    ...host.netlink.ipset(),
+    names: () => [...left],
+    destroy(name) {
+      if (left.delete(name)) events.push(`destroy ${name}`);
+    },
+  };
+  await cleanup({ ...host, netlink: { ...host.netlink, ipset: () => ipset } });
+  assert.equal([...left], foreign);
+  assert.equal(events, ['restore true', ...sets.map((name) => `destroy ${name}`)]);
 });
 
 test('a kernel without counters has none to clean up', async () => {

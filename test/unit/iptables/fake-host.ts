@@ -51,9 +51,18 @@ export function fakeHost(program: Program, rest: Partial<Host> = {}): FakeHost {
       ipvs() {
         throw new Error('the iptables backend does not speak IPVS');
       },
-      dummyLink() {
-        throw new Error('the iptables backend makes no interface');
-      },
+      dummyLink: () => ({
+        ensure() {
+          throw new Error('the iptables backend makes no interface');
+        },
+        delete() {
+          throw new Error('the iptables backend deletes no interface');
+        },
+        addresses: () => undefined,
+        change() {
+          throw new Error('the iptables backend binds no address');
+        },
+      }),
     },
     clock: {
       now: () => now,

@@ -1,6 +1,12 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { endpointHash, hash16, isOwnChain, servicePortHash } from '../../../plugins/iptables/names.ts';
+import {
+  endpointHash,
+  hash16,
+  isOwnChain,
+  servicePortHash,
+  upstreamIPVSSets,
+} from '../../../plugins/iptables/names.ts';
 import { endpoint, servicePort } from './samples.ts';
 
 const test = suite('chain names');
@@ -42,6 +48,38 @@ test('our chains are recognised by name and table, those of other programs are n
   }
   assert.not(isOwnChain('filter', 'KUBE-FIREWALL'), 'kubelet shares it');
   assert.not(isOwnChain('mangle', 'KUBE-SVC-A'));
+});
+
+test("chains of upstream's IPVS mode are ours to remove, where it has them; those with other names are not", () => {
+  const tables = {
+    nat: ['KUBE-LOAD-BALANCER', 'KUBE-NODE-PORT'],
+    filter: ['KUBE-NODE-PORT', 'KUBE-SOURCE-RANGES-FIREWALL', 'KUBE-IPVS-FILTER', 'KUBE-IPVS-OUT-FILTER'],
+  } as const;
+  for (const table of ['nat', 'filter'] as const) {
+    for (const chain of tables[table]) assert.ok(isOwnChain(table, chain), `${table} ${chain}`);
+  }
+  for (const [table, chain] of [
+    ['filter', 'KUBE-LOAD-BALANCER'],
+    ['nat', 'KUBE-IPVS-FILTER'],
+    ['mangle', 'KUBE-NODE-PORT'],
+    ['nat', 'KUBE-LOAD-BALANCER-X'],
+    ['filter', 'KUBE-NODE-PORT-TCP'],
+    ['filter', 'KUBE-ROUTER-SERVICES'],
+  ] as const) {
+    assert.not(isOwnChain(table, chain), `${table} ${chain}`);
+  }
+});
+
+test("sets of upstream's IPVS mode have its names; those for IPv6 are cut to what the kernel takes", () => {
+  const [v4, v6] = [upstreamIPVSSets('IPv4'), upstreamIPVSSets('IPv6')];
+  assert.is(v4.length, 17);
+  assert.is(new Set([...v4, ...v6]).size, 34);
+  for (const name of ['KUBE-CLUSTER-IP', 'KUBE-LOOP-BACK', 'KUBE-IPVS-IPS', 'KUBE-LOAD-BALANCER-SOURCE-CIDR']) {
+    assert.ok(v4.includes(name), name);
+  }
+  const cut = v6.filter((name) => name.length === 31);
+  assert.equal(cut.sort(), ['KUBE-6-LOAD-BALANCER-SOURCE-CID', 'KUBE-6-NODE-PORT-LOCAL-SCTP-HAS']);
+  assert.ok(v6.every((name) => name.startsWith('KUBE-6-') && name.length <= 31));
 });
 
 test.run();

@@ -154,6 +154,48 @@ test('cleanup takes our chains and every jump to them, and leaves the rest', () 
   assert.not(holdsOurs(parseSave('*nat\n:FOREIGN - [0:0]\nCOMMIT\n')));
 });
 
+const UPSTREAM_IPVS = `*nat
+:PREROUTING ACCEPT [0:0]
+:KUBE-LOAD-BALANCER - [0:0]
+:KUBE-NODE-PORT - [0:0]
+:KUBE-SERVICES - [0:0]
+-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A KUBE-SERVICES -m set --match-set KUBE-LOAD-BALANCER dst,dst -j KUBE-LOAD-BALANCER
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:KUBE-IPVS-FILTER - [0:0]
+:KUBE-IPVS-OUT-FILTER - [0:0]
+:KUBE-NODE-PORT - [0:0]
+:KUBE-ROUTER-INPUT - [0:0]
+-A INPUT -j KUBE-ROUTER-INPUT
+-A INPUT -m comment --comment "kubernetes health check rules" -j KUBE-NODE-PORT
+-A INPUT -m comment --comment "kubernetes ipvs access filter" -j KUBE-IPVS-FILTER
+-A OUTPUT -m comment --comment "kubernetes ipvs access filter" -j KUBE-IPVS-OUT-FILTER
+-A KUBE-IPVS-FILTER -m conntrack --ctstate NEW -m set --match-set KUBE-IPVS-IPS dst -j REJECT
+COMMIT
+`;
+
+test("chains of upstream's IPVS mode and the jumps to them go, with cleanup and with a full sync", () => {
+  const saved = parseSave(UPSTREAM_IPVS);
+  assert.ok(holdsOurs(saved));
+  const chains = ['KUBE-IPVS-FILTER', 'KUBE-IPVS-OUT-FILTER', 'KUBE-NODE-PORT'];
+  const removed = removal(saved);
+  assert.equal(removed.held, []);
+  for (const { filter, nat } of [removed.tables, repair(saved, () => new Map(), false)]) {
+    assert.equal(
+      [...filter!.edits],
+      chains.map((chain) => [chain, undefined]),
+    );
+    assert.equal(
+      filter!.unhook!.map(({ chain, rule }) => `${chain} ${rule.split(' ').at(-1)}`),
+      ['INPUT KUBE-NODE-PORT', 'INPUT KUBE-IPVS-FILTER', 'OUTPUT KUBE-IPVS-OUT-FILTER'],
+    );
+    assert.equal([...nat!.edits.keys()].sort(), ['KUBE-LOAD-BALANCER', 'KUBE-NODE-PORT', 'KUBE-SERVICES']);
+  }
+});
+
 test('rules written are those added, by table: not what is deleted, declared or commented', () => {
   const input = restoreInput({
     nat: {

@@ -2,7 +2,7 @@
  * The ipvs backend on kernels in memory: IPVS, nf_tables, interfaces, time. Two stages with one state are two processes
  * of one host, or one process before and after its restart.
  */
-import type { Backend, Change, Host, IPFamily, SelfChecking, SyncReport } from '../../../core/backend.ts';
+import type { Backend, Change, Host, IPFamily, IPVSRefusal, SelfChecking, SyncReport } from '../../../core/backend.ts';
 import {
   createFakeIPVS,
   createFakeIPVSState,
@@ -28,6 +28,10 @@ export interface StageOptions extends FakeIPVSOptions {
   readonly families?: readonly IPFamily[];
   /** Names of the IP sets that there are. */
   readonly ipsets?: readonly string[];
+  /** Kernel parameters; "0" unless told otherwise, undefined: there is none. */
+  readonly parameters?: Readonly<Record<string, string | undefined>>;
+  /** Called before everything that is asked of the kernel, with its name; what it throws is what the kernel answers. */
+  readonly onCall?: (what: string) => void;
 }
 
 export interface Stage {
@@ -57,13 +61,14 @@ export function newState(): StageState {
 }
 
 export function stage(settings: StageOptions = {}, state: StageState = newState()): Stage {
-  const { options = {}, owned = true, families = ['IPv4', 'IPv6'], ipsets = [], ...fakes } = settings;
+  const { options = {}, owned = true, families = ['IPv4', 'IPv6'], ipsets = [], ...rest } = settings;
+  const { parameters = {}, onCall = () => {}, ...fakes } = rest;
   const log = fakeLog();
   const clock = fakeClock();
   const done: string[] = [];
   const warnings: string[] = [];
   const requests: string[] = [];
-  const ipvs = createFakeIPVS(state.ipvs, fakes);
+  const ipvs = createFakeIPVS(state.ipvs, { ...fakes, families });
   const nftables = createFakeNftables(state.tables);
   const none = (what: string) => (): never => {
     throw new Error(`the ipvs backend uses no ${what}`);
@@ -72,10 +77,16 @@ export function stage(settings: StageOptions = {}, state: StageState = newState(
     log,
     exec: none('programs'),
     spawn: none('programs'),
-    sysctl: { read: () => '0', ensure: (name, value) => void done.push(`${name}=${value}`) },
+    sysctl: {
+      read: (name) => (Object.hasOwn(parameters, name) ? parameters[name] : '0'),
+      ensure: (name, value) => void done.push(`${name}=${value}`),
+    },
     netlink: {
       ipset: () => ({
-        names: () => ipsets,
+        names() {
+          onCall('list IP sets');
+          return ipsets;
+        },
         createHashIP: none('IP sets'),
         destroy: none('IP sets'),
         flush: none('IP sets'),
@@ -84,7 +95,16 @@ export function stage(settings: StageOptions = {}, state: StageState = newState(
       nftablesGeneration: () => nftables.generation(),
       nftables: () => ({
         ...nftables,
+        async tables(family) {
+          onCall('list tables');
+          return nftables.tables(family);
+        },
+        async elements(...of) {
+          onCall('list elements');
+          return nftables.elements(...of);
+        },
         async commit(transaction) {
+          onCall('commit');
           const result = await nftables.commit(transaction);
           if (result.operations > 0) done.push(`commit ${transaction.family}`);
           return result;
@@ -93,23 +113,50 @@ export function stage(settings: StageOptions = {}, state: StageState = newState(
       nfacct: none('counters'),
       ipvs: () => ({
         ...ipvs,
+        async virtualServers(family) {
+          onCall('list servers');
+          return ipvs.virtualServers(family);
+        },
+        async realServers(of) {
+          onCall('list real servers');
+          return ipvs.realServers(of);
+        },
+        // One by one, so that a crash may come between two of them.
         async apply(steps) {
-          const list = [...steps];
-          const result = await ipvs.apply(list);
-          for (const step of list) done.push(`ipvs ${step.do}`);
-          return result;
+          const outcome = { operations: 0, bytes: 0, refused: [] as IPVSRefusal[] };
+          for (const step of steps) {
+            onCall(`ipvs ${step.do}`);
+            const { operations, bytes, refused } = await ipvs.apply([step]);
+            outcome.operations += operations;
+            outcome.bytes += bytes;
+            outcome.refused.push(...refused);
+            done.push(`ipvs ${step.do}`);
+          }
+          return outcome;
         },
       }),
       dummyLink(name) {
         const link = state.links.dummyLink(name);
         return {
           ...link,
+          ensure() {
+            onCall('create link');
+            link.ensure();
+          },
           async change({ add = [], remove = [] }) {
-            const wanted = { add: [...add], remove: [...remove] };
-            const result = await link.change(wanted);
-            for (const ip of wanted.remove) done.push(`unbind ${ip}`);
-            for (const ip of wanted.add) done.push(`bind ${ip}`);
-            return result;
+            const outcome = { operations: 0, bytes: 0 };
+            const changes = [
+              ...[...remove].map((ip) => ({ verb: 'unbind', ip, change: { remove: [ip] } })),
+              ...[...add].map((ip) => ({ verb: 'bind', ip, change: { add: [ip] } })),
+            ];
+            for (const { verb, ip, change } of changes) {
+              onCall(`${verb} ${ip}`);
+              const { operations, bytes } = await link.change(change);
+              outcome.operations += operations;
+              outcome.bytes += bytes;
+              done.push(`${verb} ${ip}`);
+            }
+            return outcome;
           },
         };
       },

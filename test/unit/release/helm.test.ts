@@ -263,8 +263,10 @@ test('a PodMonitor is for the port that the configuration gives', () => {
 });
 
 test('each backend that stands for itself is taken, built-in modes under the name that other programs read', () => {
-  assert.is(config(template({ ...REQUIRED, backend: 'nftables' })).mode, 'nftables');
-  assert.is(config(template({ ...REQUIRED, backend: 'nftables' })).backend, undefined);
+  for (const backend of ['iptables', 'ipvs', 'nftables']) {
+    assert.is(config(template({ ...REQUIRED, backend })).mode, backend);
+    assert.is(config(template({ ...REQUIRED, backend })).backend, undefined);
+  }
   const backendOptions = { command: '/opt/services.py' };
   assert.is(config(template({ ...REQUIRED, backend: 'exec', backendOptions })).backend, 'exec');
 });

@@ -30,7 +30,7 @@ const test = suite('release/kubernetes');
 const kubectl = getKubectl();
 const OVERLAYS = readdirSync(join(KUBERNETES, 'overlays')).map((name) => `overlays/${name}`);
 /** That make this the kube-proxy of a cluster. */
-const KERNEL = ['base', 'overlays/iptables', 'overlays/nftables'];
+const KERNEL = ['base', 'overlays/iptables', 'overlays/ipvs', 'overlays/nftables'];
 const SERVING = [...KERNEL, 'overlays/plugin'];
 /** Next to a kube-proxy that serves. */
 const TRIALS = ['overlays/dry-run', 'overlays/plugin-trial'];
@@ -254,9 +254,13 @@ test('overlays differ from the base in what they are for', () => {
   const others = (folder: string) => rendered(folder).filter(({ kind }) => kind !== 'ConfigMap');
   const config = (folder: string) => parse(configMap(folder).data['config.conf']!) as Readonly<Record<string, unknown>>;
   assert.equal(rendered('overlays/iptables'), rendered('base'));
-  assert.equal(others('overlays/nftables'), others('base'));
-  assert.equal(config('overlays/nftables'), { ...config('base'), mode: 'nftables' });
-  assert.is(configMap('overlays/nftables').data['kubeconfig.conf'], configMap('base').data['kubeconfig.conf']);
+  for (const mode of ['ipvs', 'nftables']) {
+    assert.equal(others(`overlays/${mode}`), others('base'));
+    const { ipvs, ...rest } = config(`overlays/${mode}`);
+    assert.is(ipvs !== undefined, mode === 'ipvs', 'only it has a stanza of its own');
+    assert.equal(rest, { ...config('base'), mode });
+    assert.is(configMap(`overlays/${mode}`).data['kubeconfig.conf'], configMap('base').data['kubeconfig.conf']);
+  }
 });
 
 for (const folder of SERVING) {

@@ -20,7 +20,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   "oomScoreAdj" -997
 -}}
 {{- /* `mode` is what other programs read in the ConfigMap, and has the reference's names only. */ -}}
-{{- $key := ternary "mode" "backend" (has .Values.backend (list "iptables" "nftables")) -}}
+{{- $key := ternary "mode" "backend" (has .Values.backend (list "iptables" "ipvs" "nftables")) -}}
 {{- $_ := set $config $key .Values.backend -}}
 {{- with .Values.backendOptions }}{{ $_ := set $config "backendOptions" . }}{{ end -}}
 {{- with .Values.plugins }}{{ $_ := set $config "pluginDir" "/etc/kube-proxy/plugins" }}{{ end -}}
