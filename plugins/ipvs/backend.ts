@@ -144,15 +144,11 @@ export function createBackend(
     throw Object.assign(new Error(`${first.error.message}${more}`), { code: 'KP_IPVS_REFUSED', cause: first.error });
   }
 
-  async function setAddresses({ family }: FamilyState, wanted: Parameters<typeof link.change>[0], sent: Sent) {
+  async function setAddresses(wanted: Parameters<typeof link.change>[0], sent: Sent): Promise<void> {
     if ([...(wanted.add ?? []), ...(wanted.remove ?? [])].length === 0) return;
-    try {
-      const done = await link.change(wanted);
-      sent.operations += done.operations;
-      sent.bytes += done.bytes;
-    } catch (error) {
-      throw Object.assign(error as Error, { family });
-    }
+    const done = await link.change(wanted);
+    sent.operations += done.operations;
+    sent.bytes += done.bytes;
   }
 
   /** Somebody may have made a virtual server at an excluded address since the last full sync. */
@@ -200,13 +196,13 @@ export function createBackend(
     const faults: unknown[] = [];
     try {
       if (steps.length > 0) await apply(steps, sent);
-      await setAddresses(state, { remove: unbind }, sent);
+      await setAddresses({ remove: unbind }, sent);
       if (late !== undefined) await commitEdits(keeper, planner.layout, late, sent);
     } catch (error) {
       faults.push(error);
     }
     try {
-      await setAddresses(state, { add: bind }, sent);
+      await setAddresses({ add: bind }, sent);
     } catch (error) {
       faults.push(error);
     }
