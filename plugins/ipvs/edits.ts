@@ -11,8 +11,9 @@
  */
 import type { NftElement } from '../../core/backend.ts';
 import { append, dataText, type Elements, keyText } from '../shared/table/layout.ts';
+import { GUARDED_VERDICT_MASK, PASS } from '../shared/table/verdicts.ts';
 import type { Emit } from './frontends.ts';
-import { GUARDED_VERDICT_MASK, PASS, type SetName } from './layout.ts';
+import type { SetName } from './layout.ts';
 
 export interface ElementEdits {
   readonly deletes: Elements<SetName>;

@@ -11,20 +11,9 @@ import type {
 } from '../../core/backend.ts';
 import { displayName, type Frontend, type FrontendKind, protocolOf } from '../shared/frontends.ts';
 import { outermost } from '../shared/source-ranges.ts';
+import { GUARDED, verdictOf } from '../shared/table/verdicts.ts';
 import type { Balance } from './balance.ts';
-import {
-  DISCARD,
-  DISCARD_INSIDE,
-  DISCARD_OUTSIDE,
-  FOREIGN,
-  FROM_CLUSTER_IP,
-  FROM_EXTERNAL,
-  FROM_EXTERNAL_LOCAL,
-  GUARDED,
-  PASS,
-  REFUSE,
-  type SetName,
-} from './layout.ts';
+import { FOREIGN, FROM_CLUSTER_IP, FROM_EXTERNAL, FROM_EXTERNAL_LOCAL, type SetName } from './layout.ts';
 
 /** A service port as it is programmed. */
 export interface ServiceRecord {
@@ -60,13 +49,9 @@ export function needsMark({ externalPolicy, nodePort, loadBalancerVIPs, external
 }
 
 export function classOf(kind: FrontendKind, port: ServicePort): number {
-  const { cluster, local } = port;
-  const empty = port.hasEndpoints ? DISCARD : REFUSE;
-  if (kind === 'clusterIP') return FROM_CLUSTER_IP | (listOf(kind, port).length === 0 ? empty : PASS);
-  if (port.externalPolicy === 'Cluster') return FROM_EXTERNAL | (cluster.length === 0 ? empty : PASS);
-  if (cluster.length === 0 && local.length === 0) return FROM_EXTERNAL_LOCAL | empty;
-  if (local.length === 0) return FROM_EXTERNAL_LOCAL | DISCARD_OUTSIDE;
-  return FROM_EXTERNAL_LOCAL | (cluster.length === 0 ? DISCARD_INSIDE : PASS);
+  const from =
+    kind === 'clusterIP' ? FROM_CLUSTER_IP : port.externalPolicy === 'Cluster' ? FROM_EXTERNAL : FROM_EXTERNAL_LOCAL;
+  return from | verdictOf(kind, port);
 }
 
 /** Of one where a virtual server of somebody else stands: its connections pass, and that is all. */

@@ -14,13 +14,13 @@
  *
  * A class, carried by `meta priority` from the map to the chain:
  *
- *   bits 0-2   what becomes of a connection: pass, refuse, discard, discard from outside, discard from inside
- *   bit 3      behind source ranges
+ *   bits 0-3   what becomes of a connection (plugins/shared/table/verdicts.ts)
  *   bits 4-5   who is masqueraded: as to external frontends, those with policy Local, ClusterIPs; none of these where
  *              the virtual server is somebody else's
  */
 import type { IPFamily, NftField, NftSet, NftType } from '../../core/backend.ts';
 import type { TableLayout } from '../shared/table/layout.ts';
+import { PASS } from '../shared/table/verdicts.ts';
 
 export const TABLE = 'kube-ipvs';
 /** Changed whenever a table made by an earlier version cannot be brought up to date piece by piece. */
@@ -28,14 +28,6 @@ export const TABLE_COMMENT = 'Kubernetes Services beside IPVS; layout 1';
 /** The interface that makes Service addresses the node's own; upstream's has this name, too. */
 export const INTERFACE = 'kube-ipvs0';
 
-export const PASS = 0;
-export const REFUSE = 1;
-export const DISCARD = 2;
-export const DISCARD_OUTSIDE = 3;
-export const DISCARD_INSIDE = 4;
-export const VERDICT_MASK = 0x7;
-export const GUARDED = 0x8;
-export const GUARDED_VERDICT_MASK = 0xf;
 export const FROM_EXTERNAL = 0x10;
 export const FROM_EXTERNAL_LOCAL = 0x20;
 export const FROM_CLUSTER_IP = 0x30;

@@ -12,20 +12,20 @@
 import type { NftChain, NftElement, NftExpression, NftRule, NftStatement, NodeView } from '../../core/backend.ts';
 import { dropInvalid, fromPod, noted, rule } from '../shared/table/rules.ts';
 import {
-  DISCARD,
-  DISCARD_INSIDE,
-  DISCARD_OUTSIDE,
+  dispatch,
+  GUARDED_VERDICT_MASK,
+  to,
+  VERDICT_MASK,
+  verdictChains,
+  verdictElements as verdictLeads,
+} from '../shared/table/verdicts.ts';
+import {
   FROM_CLUSTER_IP,
   FROM_EXTERNAL,
   FROM_EXTERNAL_LOCAL,
-  GUARDED,
-  GUARDED_VERDICT_MASK,
   type Layout,
-  PASS,
-  REFUSE,
   type SetName,
   SOURCE_MASK,
-  VERDICT_MASK,
 } from './layout.ts';
 
 /** Whether a set has elements: a rule that could only look in vain is not there. */
@@ -43,38 +43,19 @@ export const GATES: readonly SetName[] = [
 
 const NEW: NftStatement = { ctState: ['new'] };
 const MASQUERADE: NftStatement = { masquerade: 'fully-random' };
-const CHAIN_OF_VERDICT: ReadonlyMap<number, string> = new Map([
-  [PASS, 'pass'],
-  [REFUSE, 'refuse'],
-  [DISCARD, 'discard'],
-  [DISCARD_OUTSIDE, 'discard-outside'],
-  [DISCARD_INSIDE, 'discard-inside'],
-]);
-
-function to(chain: string): NftStatement {
-  return { verdict: 'goto', chain };
-}
-
-/** The bits of the class that a map gave. */
-function bits(and: number): readonly NftExpression[] {
-  return [{ field: 'meta priority', and }];
-}
 
 /** What leads from classes to chains; never changes. */
 export function verdictElements(): readonly (readonly [SetName, NftElement])[] {
-  const lead = (set: SetName, number: number, chain: string): readonly [SetName, NftElement] => [
-    set,
+  const lead = (number: number, chain: string): readonly [SetName, NftElement] => [
+    'sources',
     { key: [number], data: { verdict: 'goto', chain } },
   ];
-  const verdicts = [...CHAIN_OF_VERDICT];
+  const sets = { dispatch: 'dispatch', guarded: 'guarded-dispatch', nodePorts: 'nodeport-dispatch' } as const;
   return [
-    ...verdicts.map(([verdict, chain]) => lead('dispatch', verdict, chain)),
-    ...verdicts.map(([verdict]) => lead('dispatch', GUARDED | verdict, 'guarded')),
-    ...verdicts.map(([verdict, chain]) => lead('guarded-dispatch', verdict, chain)),
-    ...verdicts.map(([verdict, chain]) => lead('nodeport-dispatch', verdict, chain)),
-    lead('sources', FROM_EXTERNAL, 'to-external'),
-    lead('sources', FROM_EXTERNAL_LOCAL, 'to-external-local'),
-    lead('sources', FROM_CLUSTER_IP, 'to-cluster-ip'),
+    ...verdictLeads<SetName>(sets, 'pass'),
+    lead(FROM_EXTERNAL, 'to-external'),
+    lead(FROM_EXTERNAL_LOCAL, 'to-external-local'),
+    lead(FROM_CLUSTER_IP, 'to-cluster-ip'),
   ];
 }
 
@@ -109,32 +90,7 @@ export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed): rea
       ];
   return [
     { name: 'pass', rules: [rule(reset, { verdict: 'accept' })] },
-    {
-      name: 'refuse',
-      rules: [
-        rule({ match: 'meta l4proto', is: 'tcp' }, { counter: true }, { reject: 'tcp reset' }),
-        rule({ counter: true }, { reject: 'port unreachable' }),
-      ],
-    },
-    { name: 'discard', rules: [rule({ counter: true }, { verdict: 'drop' })] },
-    {
-      name: 'discard-outside',
-      rules: [...fromPodOnly(to('pass')), rule(fromNode, to('pass')), rule(to('discard'))],
-    },
-    {
-      name: 'discard-inside',
-      rules: [...fromPodOnly(to('discard')), rule(fromNode, to('discard')), rule(to('pass'))],
-    },
-    {
-      name: 'guarded',
-      rules: [
-        rule(
-          { in: 'source-ranges', key: [...frontend, saddr] },
-          { vmap: { map: 'guarded-dispatch', key: bits(VERDICT_MASK) } },
-        ),
-        noted('outside of the source ranges', to('discard')),
-      ],
-    },
+    ...verdictChains({ saddr, frontend, pod, guarded: 'guarded-dispatch', sourceRanges: 'source-ranges' }, 'pass'),
     {
       // What is no connection to a port, a ping for example, the node answers.
       name: 'undefined-port',
@@ -154,19 +110,12 @@ export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed): rea
     {
       name: 'services',
       rules: [
-        rule(
-          { priority: { map: 'services', key: frontend } },
-          { vmap: { map: 'dispatch', key: bits(GUARDED_VERDICT_MASK) } },
-        ),
+        rule({ priority: { map: 'services', key: frontend } }, dispatch('dispatch', GUARDED_VERDICT_MASK)),
         noted('undefined port', { in: 'addresses', key: [daddr] }, to('undefined-port')),
         ...nodePortMarking,
         ...when(
           'nodeports',
-          rule(
-            toNodePort,
-            { priority: { map: 'nodeports', key: ports } },
-            { vmap: { map: 'nodeport-dispatch', key: bits(VERDICT_MASK) } },
-          ),
+          rule(toNodePort, { priority: { map: 'nodeports', key: ports } }, dispatch('nodeport-dispatch', VERDICT_MASK)),
         ),
         ...when(
           'service-cidrs',
@@ -192,14 +141,14 @@ export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed): rea
       rules: [
         rule(
           { priority: { map: 'services', key: [originalDaddr, ...originalPorts] } },
-          { vmap: { map: 'sources', key: bits(SOURCE_MASK) } },
+          dispatch('sources', SOURCE_MASK),
         ),
         ...when(
           'nodeports',
           rule(
             { in: 'nodeport-ips', key: [originalDaddr] },
             { priority: { map: 'nodeports', key: originalPorts } },
-            { vmap: { map: 'sources', key: bits(SOURCE_MASK) } },
+            dispatch('sources', SOURCE_MASK),
           ),
         ),
       ],

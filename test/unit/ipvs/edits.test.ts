@@ -4,8 +4,9 @@ import * as assert from 'uvu/assert';
 import type { NftElement } from '../../../core/backend.ts';
 import { createEdits, type ElementEdits } from '../../../plugins/ipvs/edits.ts';
 import type { Emit } from '../../../plugins/ipvs/frontends.ts';
-import { DISCARD, FROM_EXTERNAL, GUARDED, PASS, REFUSE, type SetName } from '../../../plugins/ipvs/layout.ts';
+import { FROM_EXTERNAL, type SetName } from '../../../plugins/ipvs/layout.ts';
 import { createMarks, isOurMark } from '../../../plugins/ipvs/marks.ts';
+import { DISCARD, GUARDED, PASS, REFUSE } from '../../../plugins/shared/table/verdicts.ts';
 
 const test = suite('ipvs edits, early and late');
 const OWN = '10.96.0.10';
