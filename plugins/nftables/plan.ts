@@ -11,6 +11,7 @@ import { createCounts } from '../shared/counts.ts';
 import { type Frontend, frontendsOf, localIPs, RANK } from '../shared/frontends.ts';
 import { outermost } from '../shared/source-ranges.ts';
 import { append, dataText, type Elements, type TableModel } from '../shared/table/layout.ts';
+import { nodePortRanges } from '../shared/table/rules.ts';
 import { type AffinityNumbers, createAffinityNumbers } from './affinity-numbers.ts';
 import { createChains, type StructureEdits } from './chains.ts';
 import {
@@ -275,14 +276,6 @@ function nodeElements(node: NodeView, emit: Emit): void {
   for (const { first, last } of outermost(node.serviceCIDRs)) {
     emit('service-cidrs', { key: [first], keyEnd: [last] });
   }
-}
-
-/** Where `fib` cannot be asked, because a packet has been translated: the addresses that node ports answer on. */
-function nodePortRanges({ nodePortAddresses: accepted, addresses }: NodeView): readonly string[] {
-  const host = (ip: string): string => `${ip}/${ip.includes(':') ? 128 : 32}`;
-  if (accepted.match === 'list') return accepted.addresses.map(host);
-  const others = addresses.filter((ip) => !ip.startsWith('127.') && ip !== '::1').map(host);
-  return accepted.loopback ? ['127.0.0.0/8', ...others] : others;
 }
 
 function sameData(a: NftElement, b: NftElement): boolean {

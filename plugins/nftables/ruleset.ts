@@ -19,7 +19,7 @@ import type {
   NodeView,
 } from '../../core/backend.ts';
 import { answersOnLoopback } from '../shared/kernel-parameters.ts';
-import { dropInvalid, fromPod, noted, podOnItsWay, rule } from '../shared/table/rules.ts';
+import { dropInvalid, fromPod, noted, podOnItsWay, rule, toNodePortAddress } from '../shared/table/rules.ts';
 import {
   AFFINITY,
   AFFINITY_ID_MASK,
@@ -82,18 +82,6 @@ function sideNames({ daddr, originalDaddr }: Layout, side: Side): SideNames {
 function dispatch(map: SetName, key: readonly NftExpression[]): NftRule {
   const chains = DISPATCH.get(map)!;
   return rule({ priority: { map, key } }, { vmap: { map: chains, key: ['meta priority'] } });
-}
-
-/** Goes on if the address is one that node ports answer on. */
-function toNodePortAddress(layout: Layout, { nodePortAddresses: accepted }: NodeView): readonly NftStatement[] {
-  if (accepted.match === 'list') return [{ in: 'nodeport-ips', key: [layout.daddr] }];
-  const loopback: readonly NftStatement[] =
-    layout.family === 'IPv6'
-      ? [{ match: layout.daddr, within: '::1', not: true }]
-      : accepted.loopback
-        ? []
-        : [{ match: layout.daddr, within: '127.0.0.0/8', not: true }];
-  return [...loopback, { fib: 'daddr' }];
 }
 
 /** Chains that are called by the kernel: adding them makes a table live. */

@@ -92,7 +92,7 @@ for (const variant of VARIANTS) {
   test(`${variant}: a set of ours that another program's rule uses is named by cleanup, the rest goes`, async () => {
     const prepare = async (world: World) => {
       for (const name of ['KUBE-SEP-A', 'KUBE-SEP-B']) await run(world, `ipset create ${name} hash:ip timeout 5`);
-      await run(world, 'ipset create KUBE-LOOP-BACK hash:ip,port,ip');
+      await run(world, 'ipset create KUBE-SOMEBODY hash:ip,port,ip');
       await iptables(world, '-A FORWARD -m set --match-set KUBE-SEP-A src -j ACCEPT');
     };
     await play({ flags, objects: webObjects, prepare }, async ({ world, proxy }) => {
@@ -101,7 +101,7 @@ for (const variant of VARIANTS) {
       assert.is(status, 1, said);
       assert.match(said, /ipset destroy KUBE-SEP-A: IPSET_ERR_BUSY/);
       const { stdout } = await world.exec('node', 'ipset', ['list', '-name']);
-      assert.equal(stdout.trim().split('\n').sort(), ['KUBE-LOOP-BACK', 'KUBE-SEP-A']);
+      assert.equal(stdout.trim().split('\n').sort(), ['KUBE-SOMEBODY', 'KUBE-SEP-A']);
     });
   });
 }

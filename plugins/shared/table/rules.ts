@@ -1,5 +1,5 @@
 /** Rules that several tables have. */
-import type { NftField, NftRule, NftStatement, NodeView } from '../../../core/backend.ts';
+import type { IPFamily, NftField, NftRule, NftStatement, NodeView } from '../../../core/backend.ts';
 
 export function rule(...statements: readonly NftStatement[]): NftRule {
   return { statements };
@@ -44,4 +44,27 @@ export function dropInvalid({ tcpBeLiberal }: NodeView): readonly NftRule[] {
   if (tcpBeLiberal) return [];
   const why = 'would leave with its untranslated address';
   return [noted(why, { ctState: ['invalid'] }, { counter: true }, { verdict: 'drop' })];
+}
+
+/** Goes on if the address is one that node ports answer on; a list of these is in the set `nodeport-ips`. */
+export function toNodePortAddress(
+  layout: { readonly family: IPFamily; readonly daddr: NftField },
+  { nodePortAddresses: accepted }: NodeView,
+): readonly NftStatement[] {
+  if (accepted.match === 'list') return [{ in: 'nodeport-ips', key: [layout.daddr] }];
+  const loopback: readonly NftStatement[] =
+    layout.family === 'IPv6'
+      ? [{ match: layout.daddr, within: '::1', not: true }]
+      : accepted.loopback
+        ? []
+        : [{ match: layout.daddr, within: '127.0.0.0/8', not: true }];
+  return [...loopback, { fib: 'daddr' }];
+}
+
+/** Where `fib` cannot be asked, because a packet has been translated: the addresses that node ports answer on. */
+export function nodePortRanges({ nodePortAddresses: accepted, addresses }: NodeView): readonly string[] {
+  const host = (ip: string): string => `${ip}/${ip.includes(':') ? 128 : 32}`;
+  if (accepted.match === 'list') return accepted.addresses.map(host);
+  const others = addresses.filter((ip) => !ip.startsWith('127.') && ip !== '::1').map(host);
+  return accepted.loopback ? ['127.0.0.0/8', ...others] : others;
 }
