@@ -1,9 +1,10 @@
 /** What a first sync makes of an empty host: servers as `ipvsadm -S -n`, addresses, and the table; pure. */
-import type { Change, NftElement, NftTable, Printers, RealServer, VirtualServer } from '../../core/backend.ts';
+import type { Change, Printers, RealServer, VirtualServer } from '../../core/backend.ts';
+import { tableOf } from '../shared/table/whole.ts';
 import type { ServerSpec } from './frontends.ts';
-import { INTERFACE, SET_NAMES, type SetName, TABLE, TABLE_COMMENT } from './layout.ts';
+import { INTERFACE } from './layout.ts';
 import { parseOptions } from './options.ts';
-import { createPlanner, type Planner } from './plan.ts';
+import { createPlanner } from './plan.ts';
 
 export function render(
   changes: readonly Change[],
@@ -23,23 +24,6 @@ export function render(
       return lines + nftables(tableOf(planner));
     })
     .join('\n');
-}
-
-/** The table that a planner describes, whole. */
-export function tableOf(planner: Planner): NftTable {
-  const { layout } = planner;
-  const elements = new Map<SetName, readonly NftElement[]>();
-  for (const portion of planner.elements(Number.POSITIVE_INFINITY)) {
-    for (const [set, list] of portion) elements.set(set, [...(elements.get(set) ?? []), ...list]);
-  }
-  const { inner, hooks } = planner.chains();
-  return {
-    family: layout.table,
-    name: TABLE,
-    comment: TABLE_COMMENT,
-    sets: SET_NAMES.map((name) => ({ ...layout.sets[name], elements: elements.get(name) ?? [] })),
-    chains: [...inner, ...hooks],
-  };
 }
 
 const PROTOCOL_OPTIONS = { TCP: '-t', UDP: '-u', SCTP: '--sctp-service' } as const;

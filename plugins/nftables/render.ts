@@ -1,8 +1,8 @@
 /** What a first sync makes of an empty host, as `nft list ruleset` prints it; pure. */
 import type { Change, Printers } from '../../core/backend.ts';
+import { tableOf } from '../shared/table/whole.ts';
 import { parseOptions } from './options.ts';
 import { createPlanner } from './plan.ts';
-import { tableOf } from './table.ts';
 
 export function render(
   changes: readonly Change[],

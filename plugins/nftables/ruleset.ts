@@ -18,8 +18,15 @@ import type {
   NftStatement,
   NodeView,
 } from '../../core/backend.ts';
-import { answersOnLoopback } from '../shared/kernel-parameters.ts';
-import { dropInvalid, fromPod, noted, podOnItsWay, rule, toNodePortAddress } from '../shared/table/rules.ts';
+import {
+  dropInvalid,
+  fromPod,
+  guardLoopback,
+  noted,
+  podOnItsWay,
+  rule,
+  toNodePortAddress,
+} from '../shared/table/rules.ts';
 import {
   AFFINITY,
   AFFINITY_ID_MASK,
@@ -96,21 +103,8 @@ export function hookChains(layout: Layout, node: NodeView): readonly NftChain[] 
     rules,
   });
   const translated: NftStatement = { ctStatus: 'dnat' };
-  // With node ports on 127.0.0.1 the kernel must route loopback addresses; others must not come in by that.
-  const input: readonly NftRule[] = answersOnLoopback(layout.family, node)
-    ? [
-        noted(
-          'loopback addresses from outside',
-          { match: 'meta iifname', is: 'lo', not: true },
-          { match: layout.daddr, within: '127.0.0.0/8' },
-          { ctState: ['established', 'related'], not: true },
-          { counter: true },
-          { verdict: 'drop' },
-        ),
-      ]
-    : [];
   return [
-    { name: 'filter-input', hook: { type: 'filter', hook: 'input', priority: 0 }, rules: input },
+    { name: 'filter-input', hook: { type: 'filter', hook: 'input', priority: 0 }, rules: guardLoopback(layout, node) },
     { name: 'filter-forward', hook: { type: 'filter', hook: 'forward', priority: 0 }, rules: dropInvalid(node) },
     nat('postrouting', 100, [rule(translated, { verdict: 'jump', chain: 'translated' })]),
     nat('input', 100, [rule(translated, { verdict: 'jump', chain: 'affinity-recording' })]),

@@ -136,6 +136,14 @@ export function watchHost(make: MakeHost, signal: AbortSignal, show?: Logger): W
     return watched;
   };
 
+  const thread: Host['thread'] = (module, options) => {
+    calls.exec++;
+    if (failing('not started', 'everything')) {
+      throw Object.assign(injected(`cannot start thread ${module}`), { code: 'KP_THREAD' });
+    }
+    return host.thread(module, options);
+  };
+
   /** Each method counted, and refused while it is to be. */
   function watchMethods<T extends object>(name: string, real: T, count: (method: string) => void): T {
     return new Proxy(real, {
@@ -169,6 +177,7 @@ export function watchHost(make: MakeHost, signal: AbortSignal, show?: Logger): W
       ...host,
       exec,
       spawn,
+      thread,
       netlink: {
         nftables: (): Nftables => watchMethods('nftables', host.netlink.nftables(), counted),
         ipset: (): IPSets => watchMethods('ipset', host.netlink.ipset(), counted),

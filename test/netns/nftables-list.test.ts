@@ -11,7 +11,7 @@ import { openNftables } from '../../core/netlink/nftables/kernel.ts';
 import { printTable } from '../../core/netlink/nftables/text.ts';
 import type { NftFamily, NftTable } from '../../core/nftables.ts';
 import { createPlanner } from '../../plugins/nftables/plan.ts';
-import { tableOf } from '../../plugins/nftables/table.ts';
+import { tableOf } from '../../plugins/shared/table/whole.ts';
 import { changesOf, goldenCases } from '../golden/cases.ts';
 import { skip } from '../skip.ts';
 import { isolateTests } from './isolated.ts';

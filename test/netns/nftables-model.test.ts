@@ -25,7 +25,7 @@ import { createHost } from '../../core/node/host.ts';
 import plugin from '../../plugins/nftables/index.ts';
 import { COUNT_MASK, layoutOf, MAX_AFFINITY_HANDLES, TABLE } from '../../plugins/nftables/layout.ts';
 import { createPlanner } from '../../plugins/nftables/plan.ts';
-import { tableOf } from '../../plugins/nftables/table.ts';
+import { tableOf } from '../../plugins/shared/table/whole.ts';
 import { changesOf, goldenCases, renderCase } from '../golden/cases.ts';
 import { skip } from '../skip.ts';
 import { seeded } from '../unit/model/random.ts';

@@ -1,5 +1,6 @@
 /** Rules that several tables have. */
 import type { IPFamily, NftField, NftRule, NftStatement, NodeView } from '../../../core/backend.ts';
+import { answersOnLoopback } from '../kernel-parameters.ts';
 
 export function rule(...statements: readonly NftStatement[]): NftRule {
   return { statements };
@@ -7,6 +8,11 @@ export function rule(...statements: readonly NftStatement[]): NftRule {
 
 export function noted(comment: string, ...statements: readonly NftStatement[]): NftRule {
   return { statements, comment };
+}
+
+interface NodePortFields {
+  readonly family: IPFamily;
+  readonly daddr: NftField;
 }
 
 interface Source {
@@ -48,7 +54,7 @@ export function dropInvalid({ tcpBeLiberal }: NodeView): readonly NftRule[] {
 
 /** Goes on if the address is one that node ports answer on; a list of these is in the set `nodeport-ips`. */
 export function toNodePortAddress(
-  layout: { readonly family: IPFamily; readonly daddr: NftField },
+  layout: NodePortFields,
   { nodePortAddresses: accepted }: NodeView,
 ): readonly NftStatement[] {
   if (accepted.match === 'list') return [{ in: 'nodeport-ips', key: [layout.daddr] }];
@@ -67,4 +73,21 @@ export function nodePortRanges({ nodePortAddresses: accepted, addresses }: NodeV
   if (accepted.match === 'list') return accepted.addresses.map(host);
   const others = addresses.filter((ip) => !ip.startsWith('127.') && ip !== '::1').map(host);
   return accepted.loopback ? ['127.0.0.0/8', ...others] : others;
+}
+
+/**
+ * For hook input. With node ports on 127.0.0.1 the kernel must route loopback addresses; others must not come in by that.
+ */
+export function guardLoopback(layout: NodePortFields, node: NodeView): readonly NftRule[] {
+  if (!answersOnLoopback(layout.family, node)) return [];
+  return [
+    noted(
+      'loopback addresses from outside',
+      { match: 'meta iifname', is: 'lo', not: true },
+      { match: layout.daddr, within: '127.0.0.0/8' },
+      { ctState: ['established', 'related'], not: true },
+      { counter: true },
+      { verdict: 'drop' },
+    ),
+  ];
 }

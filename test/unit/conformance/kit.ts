@@ -43,6 +43,8 @@ export async function runContract(
           ? { status: 0, stdout: '', stderr: '', timedOut: false }
           : { status: 127, stdout: '', stderr: `${command}: not found`, timedOut: false },
       spawn: async () => nothing(),
+      thread: nothing,
+      sockets: { originalDestination: nothing, originalUDPDestination: nothing },
       sysctl: { read: () => '0', ensure: () => {} },
       netlink: {
         nftables() {

@@ -73,6 +73,8 @@ export function stage(): Stage {
       programs.push(program);
       return { pid: 100 + programs.length, ...child };
     },
+    thread: never,
+    sockets: { originalDestination: never, originalUDPDestination: never },
     sysctl: { read: never, ensure: never },
     netlink: { ipset: never, nftablesGeneration: never, nftables: never, nfacct: never, ipvs: never, dummyLink: never },
     signal: controller.signal,

@@ -40,6 +40,10 @@ export function fakeHost(program: Program, rest: Partial<Host> = {}): FakeHost {
     async spawn() {
       throw new Error('the iptables backend starts no program that stays');
     },
+    thread() {
+      throw new Error('the iptables backend starts no thread');
+    },
+    sockets: { originalDestination: () => undefined, originalUDPDestination: () => undefined },
     sysctl: { read: () => '0', ensure() {} },
     netlink: {
       ipset: () => sets,

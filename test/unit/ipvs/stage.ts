@@ -77,6 +77,8 @@ export function stage(settings: StageOptions = {}, state: StageState = newState(
     log,
     exec: none('programs'),
     spawn: none('programs'),
+    thread: none('threads'),
+    sockets: { originalDestination: none('sockets'), originalUDPDestination: none('sockets') },
     sysctl: {
       read: (name) => (Object.hasOwn(parameters, name) ? parameters[name] : '0'),
       ensure: (name, value) => void done.push(`${name}=${value}`),

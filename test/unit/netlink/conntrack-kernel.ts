@@ -1,6 +1,6 @@
 /**
- * As much of the kernel's connection tracking as the tests need: dumps its entries, deletes by tuple and id, and
- * writes down what it was asked. It reads requests by fixed places and a scan of its own.
+ * As much of the kernel's connection tracking as the tests need: dumps its entries, shows one by the tuple of its
+ * replies, deletes by tuple and id, and writes down what it was asked. It reads requests by fixed places and a scan of its own.
  */
 import { constants } from 'node:os';
 import { createFakeTransport, type FakeTransport } from '../../../core/netlink/fake-transport.ts';
@@ -65,6 +65,20 @@ export function createConntrackKernel(options: FakeConntrackOptions): FakeConntr
     return [...datagrams, outcome(DONE, sequence, endOfDump(), request)];
   }
 
+  /** By the tuple of its replies; an entry, if there is one, comes before the acknowledgement. */
+  function get(request: Uint8Array, sequence: number): Uint8Array[] {
+    const attributes = scan(request, 20);
+    const errno = refuse(1, attributes);
+    if (errno !== 0) return [outcome(ERROR, sequence, errno, request)];
+    for (const entry of entries) {
+      const writer = createMessageWriter();
+      writeEntry(writer, sequence, entry, false);
+      if (!same(scan(writer.bytes(), 20).get(2)!, attributes.get(2)!)) continue;
+      return [writer.bytes(), outcome(ERROR, sequence, 0, request)];
+    }
+    return [outcome(ERROR, sequence, constants.errno.ENOENT, request)];
+  }
+
   function remove(request: Uint8Array, sequence: number): number {
     const attributes = scan(request, 20);
     const tuple = attributes.get(1);
@@ -95,7 +109,8 @@ export function createConntrackKernel(options: FakeConntrackOptions): FakeConntr
       at += (request.length + 3) & ~3;
       const sequence = view.getUint32(8, true);
       const type = view.getUint16(4, true);
-      if (type === 0x101) answers.push(...dump(request, sequence));
+      const isDump = (view.getUint16(6, true) & 0x300) === 0x300;
+      if (type === 0x101) answers.push(...(isDump ? dump : get)(request, sequence));
       else if (type === 0x102) {
         deletes++;
         const errno = remove(request, sequence);

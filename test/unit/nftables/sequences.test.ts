@@ -8,7 +8,7 @@ import type { Change, IPFamily, NftOperation, NftTable } from '../../../core/bac
 import { createFakeState, type FakeNftables } from '../../../core/netlink/nftables/fake.ts';
 import { TABLE } from '../../../plugins/nftables/layout.ts';
 import { createPlanner } from '../../../plugins/nftables/plan.ts';
-import { tableOf } from '../../../plugins/nftables/table.ts';
+import { tableOf } from '../../../plugins/shared/table/whole.ts';
 import { type Random, seeded } from '../model/random.ts';
 import { checkClasses, type Meaning, meaningOf } from './meaning.ts';
 import { createRandomModel } from './random-model.ts';

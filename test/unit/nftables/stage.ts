@@ -49,6 +49,10 @@ export function fakeHost(kernel: FakeNftables, parameters: Readonly<Record<strin
     async spawn() {
       throw new Error('the nftables backend runs no programs');
     },
+    thread() {
+      throw new Error('the nftables backend starts no thread');
+    },
+    sockets: { originalDestination: () => undefined, originalUDPDestination: () => undefined },
     sysctl: {
       read: (name) => (name in parameters ? parameters[name] : '0'),
       ensure: (name, value) => void events.push(`${name}=${value}`),
