@@ -26,6 +26,7 @@ export const PROVIDED = [
   'Initializing',
   'Inspectable',
   'Explainable',
+  'ThreadMain',
 ] as const;
 
 export interface ApiPair {

@@ -4,13 +4,15 @@
  *
  *   core/main.ts ───────────────▶ main.cjs
  *   plugins/NAME/index.ts ──────▶ backend-NAME.cjs        (built-in backends, by core/cli/backends.ts)
+ *   core/node/thread-start.ts ──▶ thread.cjs              (threads of backends, and in each:)
+ *   plugins/NAME/worker.ts ─────▶ thread-NAME.cjs         (what a built-in one runs there)
  *   @kubernetes/client-node ────▶ kubeconfig.cjs          (only with an API server)
  *   test/conformance/kit.ts ────▶ conformance-kit.cjs     (kube-proxy plugin test)
  *
- * What the sources import from there is replaced by a call of `loadAsset`. Names are kept, so that a stack trace can
- * be read.
+ * What the sources import from there is replaced by a call of `loadAsset`, and the address of a backend's own file by
+ * one that build/packed/thread-code.ts understands. Names are kept, so that a stack trace can be read.
  */
-import { readdirSync } from 'node:fs';
+import { globSync, readdirSync, readFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { build, type Metafile, type OnResolveArgs, type Plugin } from 'esbuild';
 
@@ -42,6 +44,7 @@ interface Part {
 const REPLACED: Readonly<Record<string, string>> = {
   'core/netlink/load-koffi.ts': 'build/packed/load-koffi.ts',
   'core/cli/sdk-types.ts': 'build/packed/sdk-types.ts',
+  'core/node/thread-code.ts': 'build/packed/thread-code.ts',
 };
 
 /** Of @kubernetes/client-node, as core/source/api/load-kubeconfig.ts does it when the sources run. */
@@ -54,6 +57,10 @@ const PARTS: readonly Part[] = [
   ...readdirSync(join(ROOT, 'plugins'))
     .filter((name) => name !== 'shared')
     .map((name): Part => ({ asset: `backend-${name}.cjs`, entry: `plugins/${name}/index.ts` })),
+  ...globSync('plugins/**/worker.ts', { cwd: ROOT })
+    .sort()
+    .map((entry): Part => ({ asset: `thread-${entry.split('/').slice(1, -1).join('-')}.cjs`, entry })),
+  { asset: 'thread.cjs', entry: 'core/node/thread-start.ts' },
   { asset: 'kubeconfig.cjs', entry: '@kubernetes/client-node/dist/config.js' },
   { asset: 'conformance-kit.cjs', entry: 'test/conformance/kit.ts' },
 ];
@@ -77,7 +84,7 @@ export async function bundle({ folder, commit }: BundleOptions): Promise<Bundle>
       // A file that finds others beside it asks for this; what is packed never takes that way.
       logOverride: { 'empty-import-meta': 'silent' },
       define: { KUBE_PROXY_COMMIT: JSON.stringify(commit) },
-      plugins: [replaced, standIns, apart(entry)],
+      plugins: [replaced, addressed, standIns, apart(entry)],
     });
     for (const name of packagesOf(metafile)) packages.add(name);
     return outfile;
@@ -95,6 +102,19 @@ const replaced: Plugin = {
     onResolve({ filter: /^\./ }, (args) => {
       const file = REPLACED[fromRoot(args)];
       return file === undefined ? undefined : { path: join(ROOT, file) };
+    });
+  },
+};
+
+/** A backend's modules name others by where they lie; in a bundle of CommonJS that is nowhere. */
+const addressed: Plugin = {
+  name: 'addressed',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/plugins\/.*\.ts$/ }, ({ path }) => {
+      if (!path.startsWith(join(ROOT, 'plugins/'))) return undefined;
+      const url = `kube-proxy:///${relative(ROOT, path)}`;
+      const contents = readFileSync(path, 'utf8').replaceAll('import.meta.url', JSON.stringify(url));
+      return { contents, loader: 'ts' };
     });
   },
 };

@@ -54,6 +54,12 @@ export const BUILT_IN: readonly BuiltIn[] = [
     cleanedFirst: true,
   },
   {
+    name: 'userspace',
+    summary: 'forwards TCP and UDP in this process; needs no rights, uses nf_tables where it may; IPv4 and IPv6',
+    load: () => import('../../plugins/userspace/index.ts'),
+    cleanupOptions: () => ({ way: 'direct' }),
+  },
+  {
     name: 'exec',
     summary: 'a program of your own, told the desired state in JSON lines',
     load: () => import('../../plugins/exec/index.ts'),

@@ -190,6 +190,9 @@ function abilitiesOf(plugin: BackendPlugin, made: unknown): readonly string[] {
     ['sets kernel parameters', typeof has('initialize') === 'function'],
     ['renders', typeof plugin.render === 'function'],
     ['leaves the host alone', plugin.leavesHostAlone === true],
+    ['hides sources', plugin.hidesSources === true],
+    ['ends with the process', plugin.endsWithProcess === true],
+    [`serves ${plugin.protocols?.join(' and ')} only`, plugin.protocols !== undefined],
   ];
   return all.filter(([, isThere]) => isThere).map(([ability]) => ability);
 }

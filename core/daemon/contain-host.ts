@@ -69,7 +69,16 @@ export function containHost({ host, context, calls, clock }: ContainHostOptions)
   function open(what: string): void {
     if (released) throw closedFault(`backend ${context.name}: ${what}`);
   }
-  const { sysctl } = host;
+  const { sysctl, sockets } = host;
+
+  /** What we call later, for something that was asked for before. */
+  function told(what: string, callback: () => void): void {
+    try {
+      calls.now(what, callback);
+    } catch (error) {
+      context.escaped('exception', error);
+    }
+  }
 
   const contained: Host = {
     log: host.log,
@@ -81,6 +90,16 @@ export function containHost({ host, context, calls, clock }: ContainHostOptions)
       open(`cannot start ${command}`);
       return inPlugin(context, () => host.spawn(command, ...rest));
     },
+    thread(module, options) {
+      open(`cannot start thread ${module}`);
+      return outsidePlugins(() =>
+        host.thread(module, {
+          data: options.data,
+          onMessage: (message) => told('a message of a thread', () => options.onMessage(message)),
+          onExit: (reason) => told('the end of a thread', () => options.onExit(reason)),
+        }),
+      );
+    },
     sysctl: {
       read: (name) => sysctl.read(name),
       ensure(name, value) {
@@ -89,19 +108,18 @@ export function containHost({ host, context, calls, clock }: ContainHostOptions)
       },
     },
     netlink: containNetlink(host.netlink, open),
+    sockets: {
+      originalDestination: (fd) => sockets.originalDestination(fd),
+      originalUDPDestination(flow) {
+        open('cannot ask conntrack');
+        return sockets.originalUDPDestination(flow);
+      },
+    },
     signal: shutdown.signal,
     clock: {
       now: () => clock.now(),
       after: (milliseconds, callback) =>
-        outsidePlugins(() =>
-          clock.after(milliseconds, () => {
-            try {
-              calls.now('a timer', callback);
-            } catch (error) {
-              context.escaped('exception', error);
-            }
-          }),
-        ),
+        outsidePlugins(() => clock.after(milliseconds, () => told('a timer', callback))),
     },
     // A backend that was replaced may have timers left; what it asks for is nobody's business any more.
     requestFullSync(reason) {

@@ -28,6 +28,8 @@ import { cidrContains, isLoopback } from './ip.ts';
 export interface OracleState {
   readonly node: NodeView;
   readonly ports: readonly ServicePort[];
+  /** The data plane answers for the endpoint instead of sending packets on: every source is this node. */
+  readonly hidesSources?: boolean;
 }
 
 export type Verdict =
@@ -48,7 +50,7 @@ export type Verdict =
 /** How a data plane can class the source of a packet. */
 export type SourceClass = 'pod' | 'node' | 'other';
 
-export function route(packet: Packet, { node, ports }: OracleState): Verdict {
+export function route(packet: Packet, { node, ports, hidesSources = false }: OracleState): Verdict {
   const claim = owner(packet, node, ports);
   if (claim === undefined) return { action: 'pass' };
   const { kind: destination, servicePort } = claim;
@@ -61,7 +63,7 @@ export function route(packet: Packet, { node, ports }: OracleState): Verdict {
   if (endpoints.length === 0) {
     return { action: servicePort.hasEndpoints ? 'drop' : 'reject', servicePort: key, destination };
   }
-  const always = masqueradesAlways(destination, source, servicePort, node);
+  const always = hidesSources || masqueradesAlways(destination, source, servicePort, node);
   const masquerade = (endpoint: Endpoint): boolean => always || endpoint.ip === packet.sourceIP;
   return { action: 'endpoints', servicePort: key, destination, endpoints, masquerade };
 }

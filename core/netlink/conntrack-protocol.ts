@@ -58,6 +58,14 @@ const NFGENMSG_BYTES = 4;
 const ATTRIBUTE_HEADER_BYTES = 4;
 const TYPE_MASK = 0x3fff;
 
+/** A flow by what comes back: from `source`, the socket that answers, to its client. Addresses are 4 or 16 bytes. */
+export interface ReplyTuple {
+  readonly source: Uint8Array;
+  readonly sourcePort: number;
+  readonly destination: Uint8Array;
+  readonly destinationPort: number;
+}
+
 /** What a judge of flows gets to see. Addresses are canonical text. */
 export interface UDPFlow {
   readonly destinationIP: string;
@@ -115,6 +123,23 @@ export function writeDelete(writer: MessageWriter, { family, tuple, id }: FlowId
   writeNfgenmsg(writer, family === 'IPv4' ? NFPROTO_IPV4 : NFPROTO_IPV6);
   writer.binary(CTA_TUPLE_ORIG | NLA_F_NESTED, tuple);
   if (id !== undefined) writer.binary(CTA_ID, id);
+}
+
+/** What follows the header of a CT_GET for one UDP flow, which is found by either of its tuples. */
+export function writeGet(writer: MessageWriter, family: IPFamily, reply: ReplyTuple): void {
+  const isIPv4 = family === 'IPv4';
+  writeNfgenmsg(writer, isIPv4 ? NFPROTO_IPV4 : NFPROTO_IPV6);
+  writer.nest(CTA_TUPLE_REPLY, () => {
+    writer.nest(CTA_TUPLE_IP, () => {
+      writer.binary(isIPv4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC, reply.source);
+      writer.binary(isIPv4 ? CTA_IP_V4_DST : CTA_IP_V6_DST, reply.destination);
+    });
+    writer.nest(CTA_TUPLE_PROTO, () => {
+      writer.u8(CTA_PROTO_NUM, IPPROTO_UDP);
+      writer.u16be(CTA_PROTO_SRC_PORT, reply.sourcePort);
+      writer.u16be(CTA_PROTO_DST_PORT, reply.destinationPort);
+    });
+  });
 }
 
 /**

@@ -257,7 +257,7 @@ function createFormatter(): (bytes: Uint8Array) => string {
   };
 }
 
-const NO_CTNETLINK: ErrnoMeaning & { readonly code: 'KP_NETLINK_UNSUPPORTED' } = {
+export const NO_CTNETLINK: ErrnoMeaning & { readonly code: 'KP_NETLINK_UNSUPPORTED' } = {
   code: 'KP_NETLINK_UNSUPPORTED',
   name: '',
   text: 'this kernel does not let its connection tracking table be read',

@@ -1,6 +1,6 @@
 /**
- * The C functions that Node lacks for netlink, and one to give memory back, called through koffi. Everything else on the socket is plain
- * fs.readSync and fs.writeSync on its descriptor, so FFI is out of the way once a socket is open.
+ * The C functions that Node lacks for sockets, and one to give memory back, called through koffi. Everything else on a
+ * netlink socket is plain fs.readSync and fs.writeSync on its descriptor, so FFI is out of the way once it is open.
  */
 import { type Koffi, loadKoffi } from './load-koffi.ts';
 
@@ -8,6 +8,9 @@ import { type Koffi, loadKoffi } from './load-koffi.ts';
 export interface Libc {
   socket(family: number, type: number, protocol: number): number;
   setsockopt(descriptor: number, level: number, option: number, value: Uint8Array, length: number): number;
+  /** Both write into `value` and `address`; `length` is one number, at first their size and then what was written. */
+  getsockopt(descriptor: number, level: number, option: number, value: Uint8Array, length: Uint32Array): number;
+  getsockname(descriptor: number, address: Uint8Array, length: Uint32Array): number;
   bind(descriptor: number, address: Uint8Array, length: number): number;
   connect(descriptor: number, address: Uint8Array, length: number): number;
   errno(): number;
@@ -28,6 +31,8 @@ export function loadLibc(): Libc {
   libc = {
     socket: program.func('int socket(int family, int type, int protocol)'),
     setsockopt: program.func('int setsockopt(int fd, int level, int option, const void *value, uint32_t length)'),
+    getsockopt: program.func('int getsockopt(int fd, int level, int option, void *value, void *length)'),
+    getsockname: program.func('int getsockname(int fd, void *address, void *length)'),
     bind: program.func('int bind(int fd, const void *address, uint32_t length)'),
     connect: program.func('int connect(int fd, const void *address, uint32_t length)'),
     errno: koffi.errno,

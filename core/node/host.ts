@@ -4,7 +4,9 @@
  *   plugin ──▶ Host ─┬ exec     programs               core/node/exec.ts
  *                    ├ spawn    programs that stay     core/node/spawn.ts
  *                    ├ sysctl   /proc/sys              core/node/sysctl.ts
+ *                    ├ thread   the plugin's modules   core/node/thread.ts
  *                    ├ netlink  the kernel, directly   core/netlink/
+ *                    ├ sockets  what it knows of them  core/node/socket-facts.ts
  *                    ├ metrics  shown to whoever scrapes
  *                    ├ events   shown to authors of Services
  *                    ├ clock, signal, log
@@ -17,8 +19,10 @@ import { wayTo } from '../plugin/places.ts';
 import { distrust } from '../plugin/trust.ts';
 import { systemClock } from './clock.ts';
 import { exec } from './exec.ts';
+import { createSocketFacts } from './socket-facts.ts';
 import { createSpawner } from './spawn.ts';
 import { createSysctl } from './sysctl.ts';
+import { createThreads } from './thread.ts';
 
 export interface HostOptions {
   readonly log: Logger;
@@ -36,8 +40,8 @@ const UNHEARD: ServiceEvents = { warn: () => {} };
 
 export interface OpenHost extends Host {
   /**
-   * Closes the kernel interfaces that were opened; what they owned stays, without an owner. Programs that still run are
-   * ended, without waiting for it.
+   * Closes the kernel interfaces that were opened; what they owned stays, without an owner. Programs and
+   * threads that still run are ended, without waiting for it.
    */
   close(): void;
 }
@@ -46,12 +50,16 @@ export function createHost(options: HostOptions): OpenHost {
   const { log, signal, requestFullSync, metrics = UNSEEN, events = UNHEARD } = options;
   const netlink = createNetlink();
   const spawner = createSpawner(signal, whyDistrusted);
+  const threads = createThreads(log);
+  const sockets = createSocketFacts();
   return {
     log,
     exec,
     spawn: spawner.spawn,
+    thread: threads.thread,
     sysctl: createSysctl(),
     netlink,
+    sockets,
     clock: systemClock,
     signal,
     requestFullSync,
@@ -59,7 +67,9 @@ export function createHost(options: HostOptions): OpenHost {
     events,
     close() {
       spawner.close();
+      threads.close();
       netlink.close();
+      sockets.close();
     },
   };
 }

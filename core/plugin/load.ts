@@ -4,17 +4,14 @@
  *   path ──trustedPath──▶ real path ──import()──▶ module ──default export──▶ checkPlugin ──▶ BackendPlugin
  *              └─ KP_PLUGIN_WRITABLE      └─ KP_PLUGIN_LOAD           └─ KP_PLUGIN_NOT_A_PLUGIN, _API_VERSION, _NAME
  *
- * `import()` takes every kind of file that Node.js runs, CommonJS and TypeScript (whose types it leaves out) included.
- * The packed program cannot use its own, which knows the modules inside it only; one that is compiled anew, as if it
- * stood in the plugin's file, can load from the disk.
+ * `import()` is that of importer.ts, which takes every kind of file that Node.js runs, from the packed program too.
  */
-import Module from 'node:module';
 import { extname } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import type { BackendPlugin } from '../backend.ts';
 import { pluginFault } from './fault.ts';
 import { EXTENSIONS } from './find.ts';
 import { guard, trustedPath } from './guard.ts';
+import { importFile } from './importer.ts';
 import { loadFault } from './load-fault.ts';
 import { checkPlugin, defaultExport } from './metadata.ts';
 import { rememberFiles } from './stamps.ts';
@@ -60,20 +57,11 @@ async function importInTime(path: string, realPath: string, deadlineMs: number):
     reject(pluginFault('KP_PLUGIN_LOAD', `${path}: ${what}`));
   }, deadlineMs);
   try {
-    return await Promise.race([importerAt(realPath)(pathToFileURL(realPath).href), late]);
+    return await Promise.race([importFile(realPath), late]);
   } catch (error) {
     throw loadFault(path, error, guard.filesOf(realPath));
   } finally {
     rememberFiles(realPath, guard.filesOf(realPath));
     clearTimeout(timer);
   }
-}
-
-type Importer = (url: string) => Promise<unknown>;
-
-function importerAt(path: string): Importer {
-  const module = new Module(path) as Module & { _compile(code: string, path: string): void };
-  module.filename = path;
-  module._compile('module.exports = (url) => import(url)', path);
-  return module.exports as Importer;
 }

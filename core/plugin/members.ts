@@ -19,6 +19,9 @@ export const PLUGIN_MEMBERS = {
   summary: 'value',
   version: 'value',
   leavesHostAlone: 'value',
+  hidesSources: 'value',
+  endsWithProcess: 'value',
+  protocols: 'value',
   create: 'function',
   render: 'function',
 } as const satisfies Known;

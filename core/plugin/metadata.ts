@@ -54,7 +54,17 @@ export function defaultExport(namespace: unknown): unknown {
 }
 
 const ESSENTIAL = ['name', 'apiVersion', 'create'] as const;
-const MEMBERS = [...ESSENTIAL, 'summary', 'version', 'leavesHostAlone', 'render', 'default'] as const;
+const MEMBERS = [
+  ...ESSENTIAL,
+  'summary',
+  'version',
+  'leavesHostAlone',
+  'hidesSources',
+  'endsWithProcess',
+  'protocols',
+  'render',
+  'default',
+] as const;
 type Members = Readonly<Record<(typeof MEMBERS)[number], unknown>>;
 
 /** Each read once; a member that throws when it is read counts as not there. Undefined for what has no members. */
@@ -92,7 +102,18 @@ function versionFaults(version: unknown): readonly string[] {
 }
 
 function shapeFaults(read: Members, exported: unknown): readonly string[] {
-  const { name, apiVersion, create, summary, version, leavesHostAlone, render } = read;
+  const {
+    name,
+    apiVersion,
+    create,
+    summary,
+    version,
+    leavesHostAlone,
+    hidesSources,
+    endsWithProcess,
+    protocols,
+    render,
+  } = read;
   const faults: string[] = [];
   const others = misspelt(exported, PLUGIN_MEMBERS);
   const need = (member: string, value: unknown, isGood: boolean, what: string): void => {
@@ -109,8 +130,15 @@ function shapeFaults(read: Members, exported: unknown): readonly string[] {
   };
   may('version', version, isLine(version), 'a text of one line');
   may('leavesHostAlone', leavesHostAlone, typeof leavesHostAlone === 'boolean', 'true or false');
+  may('hidesSources', hidesSources, typeof hidesSources === 'boolean', 'true or false');
+  may('endsWithProcess', endsWithProcess, typeof endsWithProcess === 'boolean', 'true or false');
+  may('protocols', protocols, isProtocols(protocols), 'a list of "TCP", "UDP" and "SCTP"');
   may('render', render, typeof render === 'function', 'a function of changes, options and printers');
   return faults;
+}
+
+function isProtocols(value: unknown): boolean {
+  return Array.isArray(value) && value.length > 0 && value.every((one) => ['TCP', 'UDP', 'SCTP'].includes(one));
 }
 
 function nameFaults(name: string, { name: wanted, reserved }: Expected): readonly string[] {

@@ -202,6 +202,18 @@ export interface BackendPlugin {
    */
   readonly leavesHostAlone?: true;
   /**
+   * It answers for endpoints itself, as a proxy does, instead of sending packets on: they see an address of this node,
+   * whoever the client is. What the contract says of sources that are kept does not hold then.
+   */
+  readonly hidesSources?: true;
+  /**
+   * Connections pass through this process and end with it, so that its data plane does not outlive it, whatever the
+   * contract says. A restart is an interruption then.
+   */
+  readonly endsWithProcess?: true;
+  /** What it can serve; default: all. Service ports of others come all the same, and are to be refused. */
+  readonly protocols?: readonly Protocol[];
+  /**
    * Probe, by trying, what this host supports, and return a backend, within two minutes. Changes nothing that outlives
    * the call. Throw an error that names what is missing and the remedy, with `code` "KP_BACKEND_UNSUPPORTED" if the host
    * lacks what this backend is built on (it can then have left nothing here either), "KP_BACKEND_OPTION" if an option is
@@ -291,8 +303,17 @@ export interface Host {
    * outlive it, is to be started as a daemon of its own.
    */
   spawn(command: string, args: readonly string[], options: SpawnOptions): Promise<Child>;
+  /**
+   * Run a module in a thread of this process, which has a loop and memory of its own: what computes there keeps nothing
+   * here from running. It ends with the plugin, right after `close`. Whatever it throws, and its process.exit(), ends the
+   * thread alone. Throws "KP_THREAD" if it cannot be started, and as a plugin's file is refused
+   * ("KP_PLUGIN_NOT_FOUND", "KP_PLUGIN_WRITABLE"); what is wrong with its code is told to `onExit`.
+   */
+  thread(module: ThreadModule, options: ThreadOptions): Thread;
   readonly sysctl: Sysctl;
   readonly netlink: Netlink;
+  /** For sockets of this thread; those started by `thread` have their own. */
+  readonly sockets: SocketFacts;
   readonly clock: Clock;
   /** Aborted when the process is told to end, before `close`. Another backend's taking over only calls `close`. */
   readonly signal: AbortSignal;
@@ -379,6 +400,75 @@ export interface Child {
   write(text: string): Promise<void>;
   /** Closes its input, and ends it if it does not end by itself within this time. Resolves when it has ended. */
   end(graceMs: number): Promise<void>;
+}
+
+/**
+ * A file of JavaScript or TypeScript that default-exports a `ThreadMain`: its absolute path, or its URL, as
+ * `new URL('./worker.js', import.meta.url)`.
+ */
+export type ThreadModule = string | URL;
+
+export interface ThreadOptions {
+  /** Handed to the module as it begins. As all messages it is copied, and so must be plain data (structuredClone). */
+  readonly data: unknown;
+  readonly onMessage: (message: unknown) => void;
+  /**
+   * Once, after its last message, whoever ended it. `reason` is a sentence's end: "ended with status 0", "was ended",
+   * "ended by an error: …".
+   */
+  readonly onExit: (reason: string) => void;
+}
+
+export interface Thread {
+  /**
+   * In order; what is posted before the thread listens waits for it, and what is posted after its end is lost. Throws
+   * "KP_THREAD" for what cannot be copied.
+   */
+  post(message: unknown): void;
+  /** Ends it wherever it is, and closes what it opened. Resolves when it has ended. */
+  end(): Promise<void>;
+}
+
+/**
+ * What a thread's module default-exports; called once. The thread ends when nothing is left that could call it: a
+ * listener for messages, a socket, a timer. A rejection ends it.
+ */
+export type ThreadMain = (host: ThreadHost, data: unknown) => void | Promise<void>;
+
+/** What the core gives a thread. */
+export interface ThreadHost {
+  /** To `ThreadOptions.onMessage`. Throws "KP_THREAD" for what cannot be copied. */
+  post(message: unknown): void;
+  /** What `Thread.post` sends. Another one replaces the first. */
+  onMessage(listener: (message: unknown) => void): void;
+  readonly sockets: SocketFacts;
+}
+
+/** What the kernel knows of sockets and Node.js does not tell. */
+export interface SocketFacts {
+  /**
+   * Where a TCP connection was going before conntrack translated its destination to ours, by the descriptor of the
+   * accepted socket (Node.js has it in `socket._handle.fd`). Undefined: it was not translated, or conntrack knows nothing
+   * of it. Needs no privilege. Throws a "KP_NETLINK_…" error if the descriptor is no connection's.
+   */
+  originalDestination(fd: number): SocketAddress | undefined;
+  /**
+   * The same for a UDP client whose datagrams arrive at this address and port of ours; asks conntrack, which takes as
+   * long as some datagrams. Needs CAP_NET_ADMIN: throws a "KP_NETLINK_…" error without.
+   */
+  originalUDPDestination(flow: ArrivingFlow): SocketAddress | undefined;
+}
+
+export interface SocketAddress {
+  readonly ip: string;
+  readonly port: number;
+}
+
+/** A client as a socket sees it, and the socket's own address, which is a certain one (not "0.0.0.0"). */
+export interface ArrivingFlow extends SocketAddress {
+  readonly family: IPFamily;
+  readonly clientIP: string;
+  readonly clientPort: number;
 }
 
 /** Kernel parameters, named as in sysctl(8) with slashes: "net/ipv4/conf/all/route_localnet". */

@@ -1,11 +1,11 @@
 /**
- * `npm run bench -- [executable|start|nftables|iptables|ipvs] [options]`: one part, or without a name all, one after the
+ * `npm run bench -- [executable|start|nftables|iptables|ipvs|userspace] [options]`: one part, or without a name all, one after the
  * other. Options go to each; --max-services N, for a quick run, is known to all. Figures are printed, never judged by an exit status.
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const PARTS = ['executable', 'start', 'nftables', 'iptables', 'ipvs'];
+const PARTS = ['executable', 'start', 'nftables', 'iptables', 'ipvs', 'userspace'];
 const [first = '', ...rest] = process.argv.slice(2);
 const named = PARTS.includes(first);
 for (const part of named ? [first] : PARTS) {

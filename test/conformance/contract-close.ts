@@ -80,7 +80,8 @@ export const CLOSE_BEHAVIOURS: readonly Behaviour[] = [
       const [was = [], is = []] = [before, after].map((lines) => lines.filter((line) => !line.startsWith(LISTENER)));
       if (!sameLines(is, was)) throw broken('the kernel as it was', difference(was, is));
       const gone = serving.filter(({ name }) => !after.includes(`${LISTENER}${name}`));
-      if (gone.length > 0 && !trial.subject.plugin.leavesHostAlone) throw goneWithIt(trial, instance, gone);
+      const { leavesHostAlone, endsWithProcess } = trial.subject.plugin;
+      if (gone.length > 0 && !leavesHostAlone && !endsWithProcess) throw goneWithIt(trial, instance, gone);
       return undefined;
     },
   },

@@ -10,7 +10,18 @@ const ABILITIES = ['check', 'health', 'initialize', 'dump', 'explain'] as const;
 /** Begins the reason why nothing can be tried with these options. */
 export const OPTIONS_REFUSED = 'create() refuses the options that were given: ';
 const RETURN = 'return { families: ["IPv4"], sync, cleanup, close } from create()';
-const PLUGIN_MEMBERS = ['name', 'apiVersion', 'summary', 'version', 'leavesHostAlone', 'create', 'render'] as const;
+const PLUGIN_MEMBERS = [
+  'name',
+  'apiVersion',
+  'summary',
+  'version',
+  'leavesHostAlone',
+  'hidesSources',
+  'endsWithProcess',
+  'protocols',
+  'create',
+  'render',
+] as const;
 const OPTIONS_REMEDY = 'give those that it needs with --backend-option NAME=VALUE';
 
 export const CREATE_BEHAVIOURS: readonly Behaviour[] = [

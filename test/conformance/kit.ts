@@ -165,6 +165,9 @@ async function tryLoaded(
       program: options.program,
       agent: options.agent,
       flags: options.flags,
+      hidesSources: plugin.hidesSources === true,
+      endsWithProcess: plugin.endsWithProcess === true,
+      protocols: plugin.protocols ?? ['TCP', 'UDP', 'SCTP'],
       trying: beats.trying,
       tried,
     });

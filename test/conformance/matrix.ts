@@ -2,8 +2,8 @@
  * The matrix: Services of every kind × policies × endpoint situations, and what each source asks of them. Generated
  * from a seed; the oracle says what must come of each request. Pure.
  */
-import type { IPFamily, NodeView, Packet, Protocol, ServicePort } from '../../core/backend.ts';
-import { route, type Verdict } from '../../core/model/oracle.ts';
+import type { IPFamily, Packet, Protocol } from '../../core/backend.ts';
+import { type OracleState, route, type Verdict } from '../../core/model/oracle.ts';
 import type { Addresses } from '../netns/world-topology.ts';
 import { ENDPOINT_PORT, type EndpointSpec, endpointSlice, type KubernetesObject, service } from './objects.ts';
 
@@ -143,13 +143,8 @@ export interface Probe {
  * Every question that is worth asking about these service ports, with the oracle's answer. `podInterface` is the one
  * by which pods' packets enter the node, if they share one; "" if each pod has its own.
  */
-export function probes(
-  ports: readonly ServicePort[],
-  node: NodeView,
-  family: IPFamily,
-  addresses: Addresses,
-  podInterface = '',
-): Probe[] {
+export function probes(state: OracleState, family: IPFamily, addresses: Addresses, podInterface = ''): Probe[] {
+  const { ports } = state;
   const [primary = '', second = ''] = addresses.nodeIPs[family];
   const pod = addresses.pods[0]!;
   const asking = [
@@ -174,7 +169,7 @@ export function probes(
     for (const [destinationIP, destinationPort] of destinations) {
       for (const { namespace, ...source } of asking) {
         const packet = { family, protocol: port.protocol, destinationIP, destinationPort, ...source } as Packet;
-        questions.push({ namespace, packet, verdict: route(packet, { node, ports }) });
+        questions.push({ namespace, packet, verdict: route(packet, state) });
       }
     }
     if (port.nodePort !== 0 && family === 'IPv4') {
@@ -187,7 +182,7 @@ export function probes(
         destinationIP: '127.0.0.1',
         destinationPort: port.nodePort,
       };
-      questions.push({ namespace: 'node', packet, verdict: route(packet, { node, ports }) });
+      questions.push({ namespace: 'node', packet, verdict: route(packet, state) });
     }
   }
   return questions;

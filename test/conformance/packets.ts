@@ -27,6 +27,7 @@ const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
 /** With ipvs the daemon has no node ports on localhost, whatever is configured. */
 const LOCALHOST_OFF = '--backend=ipvs';
 const ON_LOCALHOST = 'node-port-on-localhost';
+const RESTART = 'restart';
 /** A sample of the matrix, the same each time; enough for every group. */
 const [SERVICES, SEED] = [60, 20250];
 const CLIENTS = 12;
@@ -44,6 +45,10 @@ export interface PacketOptions {
   readonly agent: readonly string[];
   /** Those that choose the backend. */
   readonly flags: readonly string[];
+  /** As the plugin says of itself. */
+  readonly hidesSources: boolean;
+  readonly endsWithProcess: boolean;
+  readonly protocols: readonly Protocol[];
   readonly trying: (id: string) => void;
   readonly tried: (result: Result) => void;
 }
@@ -68,7 +73,7 @@ export async function tryPackets(options: PacketOptions): Promise<void> {
   let proxy: Proxy | undefined;
   try {
     world = await createWorld({ clientAddressCount: CLIENTS }, options.agent);
-    const protocols: readonly Protocol[] = sctpProblem() === '' ? ['TCP', 'UDP', 'SCTP'] : ['TCP', 'UDP'];
+    const protocols = options.protocols.filter((protocol) => protocol !== 'SCTP' || sctpProblem() === '');
     await world.servePods({ port: ENDPOINT_PORT, protocols });
     const settings = settingsFor(options.flags);
     const flags = [...settingsFlags(settings), ...options.flags];
@@ -82,11 +87,15 @@ export async function tryPackets(options: PacketOptions): Promise<void> {
     }
     const final = draw(SEED);
     await proxy.apply(final.flat());
-    const asked = await askMatrix(world, proxy, { settings, objects: final });
-    for (const group of GROUPS) told(group.id, verdictOn(group, asked, whyNone(group.id, proxy, settings)));
+    const asked = await askMatrix(world, proxy, { settings, objects: final, hidesSources: options.hidesSources });
+    for (const group of GROUPS) told(group.id, verdictOn(group, asked, whyNone(group.id, proxy, settings, options)));
     const target = targetOf(asked, world);
     for (const scene of SCENES) {
       options.trying(scene.id);
+      if (scene.id === RESTART && options.endsWithProcess) {
+        told(scene.id, { kind: 'not tried', why: 'connections pass through its process' });
+        continue;
+      }
       told(scene.id, await play(scene, target && { world, proxy, target }));
     }
   } catch (error) {
@@ -103,14 +112,19 @@ async function askMatrix(
   {
     settings,
     objects,
-  }: { readonly settings: NodeSettings; readonly objects: readonly (readonly KubernetesObject[])[] },
+    hidesSources,
+  }: {
+    readonly settings: NodeSettings;
+    readonly objects: readonly (readonly KubernetesObject[])[];
+    readonly hidesSources: boolean;
+  },
 ): Promise<readonly Asked[]> {
   const addresses = await nodeAddresses(world);
   const all: Asked[] = [];
   for (const [index, family] of FAMILIES.entries()) {
     if (!proxy.families.includes(family)) continue;
     const { node, ports } = modelState(family, objects[index]!, settings, addresses);
-    const questions = questionsOf(probes(ports, node, family, world).filter(roundTrips), ports);
+    const questions = questionsOf(probes({ ports, node, hidesSources }, family, world).filter(roundTrips), ports);
     const outcomes = await askPatiently(world, questions);
     for (const [at, question] of questions.entries()) {
       all.push({ ...question, judgement: judgeParts(question.probe, outcomes[at] ?? { outcome: 'timeout' }, node) });
@@ -124,7 +138,14 @@ function settingsFor(flags: readonly string[]): NodeSettings {
   return { ...DEFAULT_SETTINGS, clusterCIDRs, localhostNodePorts: !flags.includes(LOCALHOST_OFF) };
 }
 
-function whyNone(id: string, { families }: Proxy, { localhostNodePorts }: NodeSettings): string {
+function whyNone(
+  id: string,
+  { families }: Proxy,
+  { localhostNodePorts }: NodeSettings,
+  { hidesSources, protocols }: PacketOptions,
+): string {
+  if (id === 'source-kept' && hidesSources) return 'this backend hides sources';
+  if (id === 'sctp' && !protocols.includes('SCTP')) return 'this backend does not serve it';
   if (id === ON_LOCALHOST && !localhostNodePorts) return 'this backend cannot have them, and is not asked for them';
   if (id === 'sctp' && sctpProblem() !== '') return sctpProblem();
   if (id === 'ipv6' && !families.includes('IPv6')) return 'it serves IPv4 only';

@@ -39,6 +39,8 @@ export interface Proxy {
   /** That it serves. */
   readonly families: readonly IPFamily[];
   readonly running: boolean;
+  /** Of the process that was started last. */
+  readonly pid: number;
   /** Replace all objects. Resolves when the data plane has them. */
   apply(objects: readonly KubernetesObject[]): Promise<void>;
   /** Replace all objects and wait for nothing; the program need not run. */
@@ -148,6 +150,9 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     },
     get running() {
       return child !== undefined && child.exitCode === null && child.signalCode === null;
+    },
+    get pid() {
+      return child?.pid ?? 0;
     },
     lines,
     write,

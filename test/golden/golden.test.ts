@@ -11,7 +11,7 @@ import { goldenCases, renderCase } from './cases.ts';
 const test = suite('golden');
 
 for (const golden of goldenCases()) {
-  for (const backend of ['iptables', 'nftables', 'ipvs', 'dry-run']) {
+  for (const backend of ['iptables', 'nftables', 'ipvs', 'userspace', 'dry-run']) {
     test(`${golden.name}: ${backend} writes what it wrote before`, async () => {
       const file = join(golden.folder, `${backend}.txt`);
       const text = await renderCase(golden, backend);

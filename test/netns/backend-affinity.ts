@@ -117,7 +117,7 @@ function sharedAffinityTest(test: Test, plane: DataPlane): void {
 }
 
 /** Where each choice is by chance. */
-function prolongedAffinityTest(test: Test, plane: DataPlane): void {
+export function prolongedAffinityTest(test: Test, plane: DataPlane): void {
   const flags = flagsOf(plane);
 
   test(`${plane.title}: each new connection prolongs affinity, and each Service port has its own`, async () => {
@@ -139,7 +139,7 @@ function prolongedAffinityTest(test: Test, plane: DataPlane): void {
 }
 
 /** Where each choice is by chance. */
-function switchedAffinityTest(test: Test, plane: DataPlane): void {
+export function switchedAffinityTest(test: Test, plane: DataPlane): void {
   const flags = flagsOf(plane);
 
   test(`${plane.title}: affinity that is switched off, on and given another time takes effect at once`, async () => {

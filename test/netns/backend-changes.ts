@@ -10,6 +10,12 @@ import { SLOW } from './slow.ts';
 import type { World } from './world.ts';
 
 export function changeTests(test: Test, plane: DataPlane): void {
+  comingAndGoingTest(test, plane);
+  restartTest(test, plane);
+  killedTest(test, plane);
+}
+
+export function comingAndGoingTest(test: Test, plane: DataPlane): void {
   const flags = flagsOf(plane);
 
   test(`${plane.title}: while endpoints come and go, no connection fails and none reaches an endpoint that left`, async () => {
@@ -36,6 +42,11 @@ export function changeTests(test: Test, plane: DataPlane): void {
       assert.equal([...new Set(servers)], ['pod-a']);
     });
   });
+}
+
+/** Where nothing passes through the program. */
+function restartTest(test: Test, plane: DataPlane): void {
+  const flags = flagsOf(plane);
 
   test(`${plane.title}: a restart breaks nothing, writes nothing, and keeps affinity`, async () => {
     const objects = (world: World) => serviceOf({ name: 'web', clusterIPs: BOTH, affinitySeconds: 600 }, world.pods);
@@ -68,6 +79,10 @@ export function changeTests(test: Test, plane: DataPlane): void {
       },
     );
   });
+}
+
+export function killedTest(test: Test, plane: DataPlane): void {
+  const flags = flagsOf(plane);
 
   test(`${plane.title}: killed at any moment between changes, the next start makes the rules right`, async () => {
     const objects = (world: World, round: number) => [

@@ -5,18 +5,18 @@
  */
 import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { IPFamily, Protocol } from '../../core/backend.ts';
+import type { IPFamily, NodeView, Protocol } from '../../core/backend.ts';
 import type { NodeSettings } from '../../core/model/node-settings.ts';
 import { askAll, drawObjects } from '../conformance/ask.ts';
 import { judge } from '../conformance/judge.ts';
-import { ENDPOINT_PORT, probes, roundTrips } from '../conformance/matrix.ts';
+import { ENDPOINT_PORT, type Probe, probes, roundTrips } from '../conformance/matrix.ts';
 import { DEFAULT_SETTINGS, modelState, settingsFlags } from '../conformance/model-state.ts';
 import { nodeObject } from '../conformance/objects.ts';
 import { startProxy } from '../conformance/proxy.ts';
 import { sctpProblem } from './agent-sctp.ts';
 import type { DataPlane } from './backend-scene.ts';
 import { nodeAddresses } from './node-addresses.ts';
-import { createWorld } from './world.ts';
+import { createWorld, type World } from './world.ts';
 import { CLUSTER_CIDR } from './world-topology.ts';
 
 interface Configuration {
@@ -77,22 +77,24 @@ export interface MatrixCase {
   readonly seed: number;
   /** Services of other draws stand there first, so that what is asked for came by partial changes. Default: not. */
   readonly changed?: boolean;
+  /** How many are drawn in each family. Default: 90. */
+  readonly services?: number;
   /** What this data plane cannot do, whatever the configuration says. */
   readonly settings?: Partial<NodeSettings>;
 }
 
 export function matrixTest(test: Test, matrixCase: MatrixCase): void {
-  const { plane, configuration, seed, changed = false } = matrixCase;
+  const { plane, configuration, seed, changed = false, services = SERVICES } = matrixCase;
   const { title, pods, settings: special, nodeIPs = [] }: Configuration = CONFIGURATIONS[configuration];
   const settings = { ...DEFAULT_SETTINGS, ...special, ...matrixCase.settings };
   test(`${plane.title}: packets do as the oracle says: ${title}${changed ? ', after changes' : ''}`, async () => {
     const world = await createWorld({ pods });
     try {
-      await world.servePods({ port: ENDPOINT_PORT, protocols: PROTOCOLS });
+      const protocols = PROTOCOLS.filter((protocol) => !plane.lacks?.includes(protocol));
+      await world.servePods({ port: ENDPOINT_PORT, protocols });
       const addresses = await nodeAddresses(world);
       const node = nodeIPs.length === 0 ? [] : [nodeObject(nodeIPs)];
-      const draw = (family: IPFamily, from: number) =>
-        drawObjects(world, family, from, { services: SERVICES, protocols: PROTOCOLS });
+      const draw = (family: IPFamily, from: number) => drawObjects(world, family, from, { services, protocols });
       const states = FAMILIES.map((family) => {
         const objects = draw(family, seed);
         return { family, objects, state: modelState(family, [...node, ...objects], settings, addresses) };
@@ -107,13 +109,19 @@ export function matrixTest(test: Test, matrixCase: MatrixCase): void {
       try {
         for (const objects of changed ? [before(2), final] : []) await proxy.apply(objects);
         for (const { family, state } of states) {
-          const asked = probes(state.ports, state.node, family, world, pods === 'bridge' ? 'br0' : '');
+          const asked = probes(
+            { ...state, hidesSources: plane.hidesSources === true },
+            family,
+            world,
+            pods === 'bridge' ? 'br0' : '',
+          );
           const questions = asked.filter(roundTrips);
-          const outcomes = await askAll(world, questions);
-          const faults = questions.flatMap((question, index) => {
-            const outcome = outcomes[index];
-            return outcome === undefined ? ['a question was not asked'] : (judge(question, outcome, state.node) ?? []);
-          });
+          const wrong = await faultsOf(world, questions, state.node);
+          // Raw sockets cannot tell whose ICMP error they got, and a slow machine is late with answers: once more, alone.
+          const doubtful = wrong.filter(({ question }) => question.packet.protocol === 'SCTP');
+          const alone: Fault[] = [];
+          for (const { question } of doubtful) alone.push(...(await faultsOf(world, [question], state.node)));
+          const faults = [...wrong.filter((fault) => !doubtful.includes(fault)), ...alone].map(({ text }) => text);
           const kinds = new Set(questions.map(({ verdict }) => verdict.action));
           console.log(
             `# ${family}: ${questions.length} requests, ${faults.length} wrong; verdicts: ${[...kinds].join(', ')}`,
@@ -127,5 +135,19 @@ export function matrixTest(test: Test, matrixCase: MatrixCase): void {
     } finally {
       await world.close();
     }
+  });
+}
+
+interface Fault {
+  readonly question: Probe;
+  readonly text: string;
+}
+
+async function faultsOf(world: World, questions: readonly Probe[], node: NodeView): Promise<readonly Fault[]> {
+  const outcomes = await askAll(world, questions);
+  return questions.flatMap((question, index) => {
+    const outcome = outcomes[index];
+    const text = outcome === undefined ? 'a question was not asked' : judge(question, outcome, node);
+    return text === undefined ? [] : [{ question, text }];
   });
 }

@@ -27,7 +27,9 @@ export function oddServicesTest(test: Test, plane: DataPlane, special: Partial<N
       const addresses = await nodeAddresses(world);
       for (const family of families) {
         const state = modelState(family, oddServices(world, family), settings, addresses);
-        const questions = probes(state.ports, state.node, family, world).filter(roundTrips);
+        const questions = probes({ ...state, hidesSources: plane.hidesSources === true }, family, world).filter(
+          roundTrips,
+        );
         const faults: string[] = [];
         for (const [index, outcome] of (await askAll(world, questions)).entries()) {
           if (outcome === undefined) throw new Error('a question was not asked');

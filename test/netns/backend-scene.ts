@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import type { IPFamily } from '../../core/backend.ts';
+import type { IPFamily, Protocol } from '../../core/backend.ts';
 import { answerer } from '../conformance/ask.ts';
 import { ENDPOINT_PORT } from '../conformance/matrix.ts';
 import type { KubernetesObject } from '../conformance/objects.ts';
@@ -23,6 +23,10 @@ export interface DataPlane {
   readonly flags: readonly string[];
   /** The same for code that makes the backend itself. */
   readonly backend: { readonly name: string; readonly options: Readonly<Record<string, string>> };
+  /** Endpoints see an address of this node, whoever the client is. */
+  readonly hidesSources?: boolean;
+  /** Protocols that it does not serve. */
+  readonly lacks?: readonly Protocol[];
   /** What the kernel holds of it, as text: the same whenever it does the same, whatever packets passed. */
   rules(world: World, family?: IPFamily): Promise<string>;
   /** How many Services with endpoints that text serves; for data planes that name things after Services. */

@@ -1,6 +1,7 @@
 /** Every built-in backend in the packed executable: loaded when chosen, programs the kernel, follows an edit, cleans up. */
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -60,12 +61,51 @@ function program(folder: string): string {
   return file;
 }
 
-/** Served in the virtual machine (test/vm): few kernels have what it is built on. */
-const ELSEWHERE = ['ipvs'];
+/** Tried below. That of ipvs is served in the virtual machine (test/vm): few kernels have what it is built on. */
+const ELSEWHERE = ['ipvs', 'userspace'];
 
 test('every built-in backend is tried here', () => {
   assert.equal([...Object.keys(CASES), ...ELSEWHERE].sort(), BUILT_IN.map(({ name }) => name).sort());
 });
+
+for (const way of ['redirect', 'direct']) {
+  test(`userspace, ${way}: threads of the executable forward connections`, async () => {
+    const objects = manifests('10.244.1.5');
+    run(['ip', 'link', 'set', 'lo', 'up']);
+    run(['ip', 'address', 'add', '10.244.1.5/32', 'dev', 'lo']);
+    // Where connections are brought in: no loopback address.
+    run(['ip', 'link', 'add', 'up0', 'type', 'veth', 'peer', 'name', 'up1']);
+    run(['ip', 'address', 'add', '192.168.77.1/24', 'dev', 'up0']);
+    run(['ip', 'link', 'set', 'up0', 'up']);
+    run(['ip', 'route', 'add', 'default', 'dev', 'up0']);
+    const server = createServer((socket) => socket.end('endpoint')).listen(8080, '10.244.1.5');
+    await once(server, 'listening');
+    const daemon = startPacked(['--backend=userspace', `--backend-option=way=${way}`, '--manifests', objects.file]);
+    try {
+      await daemon.says(/Ready/);
+      const destination = way === 'redirect' ? '10.96.0.10' : '127.96.0.10';
+      const answer = await new Promise<string>((resolve, reject) => {
+        const socket = connect(80, destination, () => undefined)
+          .setEncoding('utf8')
+          .setTimeout(10_000);
+        socket.once('data', (text) => resolve(String(text))).once('error', reject);
+        socket.once('timeout', () => reject(new Error(`no answer: ${daemon.log()}`)));
+      });
+      assert.is(answer, 'endpoint');
+      assert.is(await daemon.stop(), 0, daemon.log());
+    } finally {
+      server.close();
+      await daemon.stop('SIGKILL');
+      packed(['cleanup']);
+      for (const words of [
+        ['link', 'del', 'up0'],
+        ['address', 'del', '10.244.1.5/32', 'dev', 'lo'],
+      ])
+        run(['ip', ...words]);
+      objects.remove();
+    }
+  });
+}
 
 test('ipvs: is in the executable, prints what it would do, and starts or names what the kernel lacks', async () => {
   const objects = manifests('10.244.1.5', '10.244.1.7');

@@ -43,7 +43,7 @@ export async function askPackets({
 }: PacketOptions): Promise<PacketReport> {
   const { node, ports } = truth;
   // Nobody speaks SCTP here, and where a ghost's endpoint is, nobody answers.
-  const answerable = probes(ports, node, family, world).filter(
+  const answerable = probes({ ports, node }, family, world).filter(
     (probe) => probe.packet.protocol !== 'SCTP' && roundTrips(probe) && isAnswered(probe, world, family),
   );
   const former = random.shuffle(retired.filter((one) => one.family === family)).slice(0, sample * FORMER_SHARE);

@@ -14,6 +14,8 @@ for (const [index, configuration] of (Object.keys(CONFIGURATIONS) as Configurati
     configuration,
     seed: 40261 + index,
     changed: index % 2 === 0,
+    // The processor is emulated.
+    services: 60,
     // The kernel's IPVS sends nothing that comes from 127.0.0.0/8 to another host.
     settings: { localhostNodePorts: false },
   });

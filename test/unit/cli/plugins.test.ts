@@ -43,7 +43,7 @@ list('built-in backends are listed with their version, what they support here, a
   const all = await listed();
   assert.equal(
     all.map(({ name }) => name),
-    ['iptables', 'nftables', 'ipvs', 'exec', 'dry-run'],
+    ['iptables', 'nftables', 'ipvs', 'userspace', 'exec', 'dry-run'],
   );
   for (const one of all) assert.equal([one.version, one.file], [version, '']);
   const [iptables, dryRun, exec] = [named(all, 'iptables'), named(all, 'dry-run'), named(all, 'exec')];
@@ -63,7 +63,7 @@ list('one whose name is a getter that throws is a line of the list, and the othe
 export default { get name() { return once(); }, apiVersion: 1, summary: 's', async create() {} };\n`;
     const path = write(`odd-${times}.mjs`, text);
     const all = await listed('--backend', path);
-    assert.equal([all.length, all.at(-1)?.families.length], [6, 0], `${times}`);
+    assert.equal([all.length, all.at(-1)?.families.length], [7, 0], `${times}`);
     assert.ok(all.at(-1)?.reason !== '');
   }
 });
@@ -72,10 +72,11 @@ list('each is one line of text, and nothing of the host is changed', async () =>
   const before = savedRules();
   const { status, stdout, stderr } = await run('plugins');
   assert.equal([status, stderr], [0, '']);
-  assert.match(stdout, /^iptables {2}\d+\.\d+\.\d+ {2}built in {2}IPv4.*; .*uses conntrack.*\n/);
-  assert.match(stdout, /\nipvs {6}\S+ {2}built in {2}\S/);
-  assert.match(stdout, /\nexec {6}\S+ {2}built in {2}needs options that fit: .*\n/);
-  assert.match(stdout, /\ndry-run {3}\S+ {2}built in {2}IPv4, IPv6; renders, leaves the host alone\n$/);
+  assert.match(stdout, /^iptables {3}\d+\.\d+\.\d+ {2}built in {2}IPv4.*; .*uses conntrack.*\n/);
+  assert.match(stdout, /\nipvs {7}\S+ {2}built in {2}\S/);
+  assert.match(stdout, /\nuserspace {2}\S+ {2}built in {2}IPv4.*; .*hides sources, .*serves TCP and UDP only\n/);
+  assert.match(stdout, /\nexec {7}\S+ {2}built in {2}needs options that fit: .*\n/);
+  assert.match(stdout, /\ndry-run {4}\S+ {2}built in {2}IPv4, IPv6; renders, leaves the host alone\n$/);
   assert.is(savedRules(), before);
 });
 
@@ -149,7 +150,7 @@ list('what is wrong with a plugin is its line, and the others are listed all the
   ]);
   const { stdout } = await run('plugins', '--plugin-dir=p');
   const lines = stdout.trimEnd().split('\n');
-  assert.is(lines.length, 5 + 10, stdout);
+  assert.is(lines.length, 6 + 10, stdout);
   assert.match(stdout, /\niptables +- +\S+\/iptables\.mjs +faulty \(KP_PLUGIN_NAME\): calls itself "iptables", which/);
   assert.match(stdout, /\nbroken +- +\S+\/broken\.mjs +faulty \(KP_PLUGIN_LOAD\): cannot be loaded: .*\(line 2\)/);
   assert.match(stdout, /\nlacking +- +\S+ +not on this node: .*no such kernel\n/);

@@ -24,7 +24,7 @@ function asked(spoil: (one: Omit<Asked, 'judgement'>, right: Outcome) => Outcome
   return FAMILIES.flatMap((family) => {
     const objects = drawObjects(world, family, 20250, { services: 60, protocols: ['TCP', 'UDP', 'SCTP'] });
     const { node, ports } = modelState(family, objects, settings, addresses);
-    return questionsOf(probes(ports, node, family, world).filter(roundTrips), ports).map((question): Asked => {
+    return questionsOf(probes({ ports, node }, family, world).filter(roundTrips), ports).map((question): Asked => {
       const { probe } = question;
       const outcome = spoil(question, rightAnswer(probe, node.addresses));
       return { ...question, judgement: judgeParts(probe, outcome, node) };

@@ -8,7 +8,7 @@ const test = suite('original destinations of connections');
 const AF_INET = 2;
 const AF_INET6 = 10;
 
-/** struct sockaddr_in and sockaddr_in6; `mapped`: of IPv4 on a socket of IPv6. */
+/** struct sockaddr_in and sockaddr_in6; `mapped`: IPv4 on a socket of IPv6. */
 function ipv4(port: number, ...address: readonly number[]): readonly number[] {
   return [AF_INET, 0, port >> 8, port & 0xff, ...address, 0, 0, 0, 0, 0, 0, 0, 0];
 }
@@ -104,13 +104,13 @@ test('where conntrack does not know the connection, or there is no conntrack, th
   }
 });
 
-test('a descriptor that is no connection of TCP is refused, with its number', async () => {
+test('a descriptor that is no connection of TCP is refused, with its number', () => {
   const { EBADF, EINVAL } = constants.errno;
-  const closed = await fault(() => socket(EBADF, 0).of(7));
+  const closed = fault(() => socket(EBADF, 0).of(7));
   assert.match(closed.message, /^original destination of descriptor 7: EBADF/);
-  const refused = await fault(() => socket(ipv4(80, 10, 0, 0, 1), EINVAL).of(7));
+  const refused = fault(() => socket(ipv4(80, 10, 0, 0, 1), EINVAL).of(7));
   assert.match(refused.message, /^original destination of descriptor 7: EINVAL/);
-  const local = await fault(() => socket([1, 0], 0).of(7));
+  const local = fault(() => socket([1, 0], 0).of(7));
   assert.is(local.message, 'original destination of descriptor 7: this is no socket of TCP');
 });
 

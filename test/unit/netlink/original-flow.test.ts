@@ -68,15 +68,15 @@ test('only the port, or only the address, may have been translated', () => {
   assert.equal(sameAddress.flows.find(FLOW), { ip: '192.168.1.1', port: 53 });
 });
 
-test('what the kernel refuses names the flow and the remedy', async () => {
-  const forbidden = await fault(() => openOn([], () => constants.errno.EPERM).flows.find(FLOW));
+test('what the kernel refuses names the flow and the remedy', () => {
+  const forbidden = fault(() => openOn([], () => constants.errno.EPERM).flows.find(FLOW));
   assert.match(forbidden.message, /^conntrack get UDP from 10\.0\.0\.7 port 5000 to 192\.168\.1\.1 port 4053: EPERM/);
   assert.match(forbidden.message, 'CAP_NET_ADMIN');
-  const lacking = await fault(() => openOn([], () => constants.errno.EINVAL).flows.find(FLOW));
+  const lacking = fault(() => openOn([], () => constants.errno.EINVAL).flows.find(FLOW));
   assert.match(lacking.message, 'CONFIG_NF_CT_NETLINK');
 });
 
-test('an answer that cannot be read is told, and the next question has a socket of its own', async () => {
+test('an answer that cannot be read is told, and the next question has a socket of its own', () => {
   const { answer } = createConntrackKernel({ entries: [TRANSLATED] });
   let broken = true;
   const transports: FakeTransport[] = [];
@@ -85,7 +85,7 @@ test('an answer that cannot be read is told, and the next question has a socket 
     transports.push(transport);
     return transport;
   });
-  assert.is((await fault(() => flows.find(FLOW))).code, 'KP_NETLINK_MALFORMED');
+  assert.is(fault(() => flows.find(FLOW)).code, 'KP_NETLINK_MALFORMED');
   broken = false;
   assert.equal(flows.find(FLOW), { ip: '10.96.0.10', port: 53 });
   assert.equal(

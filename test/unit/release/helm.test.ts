@@ -267,6 +267,7 @@ test('each backend that stands for itself is taken, built-in modes under the nam
     assert.is(config(template({ ...REQUIRED, backend })).mode, backend);
     assert.is(config(template({ ...REQUIRED, backend })).backend, undefined);
   }
+  assert.is(config(template({ ...REQUIRED, backend: 'userspace' })).backend, 'userspace');
   const backendOptions = { command: '/opt/services.py' };
   assert.is(config(template({ ...REQUIRED, backend: 'exec', backendOptions })).backend, 'exec');
 });

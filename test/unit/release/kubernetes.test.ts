@@ -30,7 +30,7 @@ const test = suite('release/kubernetes');
 const kubectl = getKubectl();
 const OVERLAYS = readdirSync(join(KUBERNETES, 'overlays')).map((name) => `overlays/${name}`);
 /** That make this the kube-proxy of a cluster. */
-const KERNEL = ['base', 'overlays/iptables', 'overlays/ipvs', 'overlays/nftables'];
+const KERNEL = ['base', 'overlays/iptables', 'overlays/ipvs', 'overlays/nftables', 'overlays/userspace'];
 const SERVING = [...KERNEL, 'overlays/plugin'];
 /** Next to a kube-proxy that serves. */
 const TRIALS = ['overlays/dry-run', 'overlays/plugin-trial'];
@@ -254,7 +254,7 @@ test('overlays differ from the base in what they are for', () => {
   const others = (folder: string) => rendered(folder).filter(({ kind }) => kind !== 'ConfigMap');
   const config = (folder: string) => parse(configMap(folder).data['config.conf']!) as Readonly<Record<string, unknown>>;
   assert.equal(rendered('overlays/iptables'), rendered('base'));
-  for (const mode of ['ipvs', 'nftables']) {
+  for (const mode of ['ipvs', 'nftables', 'userspace']) {
     assert.equal(others(`overlays/${mode}`), others('base'));
     const { ipvs, ...rest } = config(`overlays/${mode}`);
     assert.is(ipvs !== undefined, mode === 'ipvs', 'only it has a stanza of its own');

@@ -88,6 +88,11 @@ const ADDITIONS: readonly (readonly [what: string, now: string])[] = [
 
 const BREAKS: readonly (readonly [what: string, now: string, names: RegExp])[] = [
   ['a member that the core provided is gone', edited('readonly sysctl: Sysctl;', ''), /sysctl/],
+  [
+    'a member that threads were given is gone',
+    edited('onMessage(listener: (message: unknown) => void): void;', ''),
+    /onMessage/,
+  ],
   ['a member of a change is gone', edited('readonly affinitySeconds: number;', ''), /affinitySeconds/],
   [
     'a member of a change has another type',

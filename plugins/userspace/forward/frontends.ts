@@ -1,0 +1,31 @@
+/** Where a client wanted to go, and hence what serves it. */
+import type { SocketAddress } from '../../../core/backend.ts';
+import type { ForwardedProtocol, FrontendAddress, FrontendKind, FrontendsUpdate } from './messages.ts';
+
+export interface Destination {
+  readonly service: string;
+  readonly kind: FrontendKind;
+}
+
+export interface Frontends {
+  update(update: FrontendsUpdate): void;
+  find(protocol: ForwardedProtocol, original: SocketAddress): Destination | undefined;
+}
+
+export function openFrontends(): Frontends {
+  const known = new Map<string, Destination>();
+  return {
+    update({ delete: gone = [], set = [] }) {
+      for (const address of gone) known.delete(nameOf(address));
+      for (const { service, kind, ...address } of set) known.set(nameOf(address), { service, kind });
+    },
+    find(protocol, { ip, port }) {
+      const family = ip.includes(':') ? 'IPv6' : 'IPv4';
+      return known.get(`${protocol} ${port} ${ip}`) ?? known.get(`${protocol} ${port} ${family}`);
+    },
+  };
+}
+
+function nameOf({ protocol, family, ip, port }: FrontendAddress): string {
+  return `${protocol} ${port} ${ip === '' ? family : ip}`;
+}

@@ -1,0 +1,105 @@
+/** The sockets on which an engine waits for clients, kept equal to the list it was last told. */
+import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
+import type { Half } from './connection.ts';
+import { countOutOfDescriptors, type Forwarding } from './forwarding.ts';
+import { bindTCP, bindUDP, type HandleAddress, type TCPHandle, tcpServer, udpSocket } from './handles.ts';
+import type { EngineEvent, ListenSpec } from './messages.ts';
+import { acceptTCP, type TCPForwarding } from './tcp.ts';
+import { closeEntrance, openEntrance, type UDPEntrance, type UDPForwarding } from './udp.ts';
+
+/** The kernel cuts it to net.core.somaxconn. */
+const BACKLOG = 4096;
+
+export interface Listeners {
+  set(specs: readonly ListenSpec[]): void;
+}
+
+interface Listener {
+  readonly spec: ListenSpec;
+  close(): void;
+}
+
+export function openListeners(
+  forwarding: Forwarding,
+  { tcp, udp }: { readonly tcp: TCPForwarding; readonly udp: UDPForwarding },
+  emit: (event: EngineEvent) => void,
+): Listeners {
+  const open = new Map<string, Listener>();
+
+  const listen = (spec: ListenSpec): void => {
+    const result = spec.protocol === 'TCP' ? listenTCP(forwarding, tcp, spec) : listenUDP(udp, spec);
+    if (typeof result === 'number') {
+      const [code, message] = [getSystemErrorName(result), getSystemErrorMessage(result)];
+      emit({ event: 'listen failed', id: spec.id, code, message: `${spec.ip} port ${spec.port}: ${message}` });
+      return;
+    }
+    open.set(spec.id, { spec, close: result.close });
+    emit({ event: 'listening', id: spec.id, port: result.port });
+  };
+
+  return {
+    set(specs) {
+      const wanted = new Map(specs.map((spec) => [spec.id, spec]));
+      for (const [id, listener] of open) {
+        const spec = wanted.get(id);
+        if (spec !== undefined && isSame(spec, listener.spec)) continue;
+        open.delete(id);
+        listener.close();
+      }
+      for (const spec of wanted.values()) if (!open.has(spec.id)) listen(spec);
+    },
+  };
+}
+
+type Listening = { readonly port: number; readonly close: () => void };
+
+function listenTCP(forwarding: Forwarding, tcp: TCPForwarding, spec: ListenSpec): Listening | number {
+  const handle = tcpServer<never>();
+  let result = bindTCP(handle, spec.ip, spec.port, spec.shared);
+  if (result === 0) {
+    // Without descriptors libuv accepts and closes what waits, and tells nobody: what is counted are dials that fail.
+    handle.onconnection = (status, client) => {
+      if (status === 0) acceptTCP(tcp, spec, client as TCPHandle<Half>);
+      else countOutOfDescriptors(forwarding, status);
+    };
+    result = handle.listen(BACKLOG);
+  }
+  if (result !== 0) {
+    handle.close();
+    return result;
+  }
+  // Linux hands these down to the sockets that are accepted: two system calls less for each.
+  handle.setNoDelay(true);
+  if (forwarding.limits.keepAliveSeconds > 0) handle.setKeepAlive(true, forwarding.limits.keepAliveSeconds);
+  return { port: portOf(handle), close: () => handle.close() };
+}
+
+function listenUDP(udp: UDPForwarding, spec: ListenSpec): Listening | number {
+  const handle = udpSocket<UDPEntrance>();
+  const result = bindUDP(handle, spec.ip, spec.port, spec.shared);
+  if (result !== 0) {
+    handle.close();
+    return result;
+  }
+  const port = portOf(handle);
+  const entrance = openEntrance(udp, spec, handle, port);
+  return { port, close: () => closeEntrance(entrance) };
+}
+
+function portOf(handle: { getsockname(out: HandleAddress): number }): number {
+  const out: HandleAddress = {};
+  handle.getsockname(out);
+  return out.port ?? 0;
+}
+
+function isSame(one: ListenSpec, other: ListenSpec): boolean {
+  return (
+    one.protocol === other.protocol &&
+    one.ip === other.ip &&
+    one.port === other.port &&
+    one.shared === other.shared &&
+    one.clients === other.clients &&
+    one.serves?.service === other.serves?.service &&
+    one.serves?.kind === other.serves?.kind
+  );
+}

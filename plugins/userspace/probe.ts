@@ -1,0 +1,74 @@
+/** Which way in this process may take, found by trying. */
+import type { Host, IPFamily } from '../../core/backend.ts';
+import { chooseOwnership, type Feature, missingFeatures } from '../shared/table/probe.ts';
+import { layoutOf } from './layout.ts';
+import type { UserspaceOptions } from './options.ts';
+
+export interface WayIn {
+  readonly families: readonly IPFamily[];
+  readonly way: 'redirect' | 'direct';
+  /** Of the table. */
+  readonly owned: boolean;
+}
+
+const PROBE_TABLE = 'kube-userspace-probe';
+
+export function features(family: IPFamily): readonly Feature[] {
+  const { sets, saddr, daddr } = layoutOf(family);
+  const version = family === 'IPv4' ? 'IPV4' : 'IPV6';
+  const key = [daddr, 'meta l4proto', 'th dport'] as const;
+  return [
+    { option: 'CONFIG_NF_TABLES', sets: [sets.services], statements: [{ priority: { map: 'services', key } }] },
+    {
+      option: 'CONFIG_NFT_NAT',
+      sets: [sets['inside-listeners']],
+      statements: [{ dnat: { map: 'inside-listeners', key: ['meta l4proto'] } }],
+    },
+    {
+      option: 'CONFIG_NF_TABLES (sets of concatenated ranges, Linux 5.6)',
+      sets: [sets['source-ranges']],
+      statements: [{ in: 'source-ranges', key: [...key, saddr] }],
+    },
+    { option: `CONFIG_NFT_FIB_${version}`, statements: [{ fib: 'saddr' }] },
+    { option: `CONFIG_NFT_REJECT_${version}`, statements: [{ reject: 'port unreachable' }] },
+  ];
+}
+
+export async function probe(host: Host, { way, ownership }: UserspaceOptions): Promise<WayIn> {
+  const all: IPFamily[] = ['IPv4'];
+  if (host.sysctl.read('net/ipv6/conf/all/disable_ipv6') === '0') all.push('IPv6');
+  else host.log.info('IPv6 is disabled on this host; serving IPv4 only');
+  if (way === 'direct') return { families: all, way, owned: false };
+  const families: IPFamily[] = [];
+  const missing: string[] = [];
+  for (const family of all) {
+    const reasons = await lacks(host, family);
+    if (reasons.length === 0) families.push(family);
+    else missing.push(`${family} needs ${reasons.join(', ')}`);
+  }
+  if (families.length > 0) {
+    for (const reason of missing) host.log.warn('One IP family cannot be served', { reason });
+    return { families, way: 'redirect', owned: await chooseOwnership(host, ownership) };
+  }
+  const reason = missing.join('; ');
+  if (way === 'redirect') {
+    throw Object.assign(
+      new Error(`the userspace backend cannot redirect here: ${reason}; use option way=direct, or another backend`),
+      { code: 'KP_BACKEND_UNSUPPORTED' },
+    );
+  }
+  host.log.info('Connections cannot be redirected here; Services are served on addresses that this process may bind', {
+    reason,
+  });
+  return { families: all, way: 'direct', owned: false };
+}
+
+/** What keeps from redirecting: a lack of rights counts as well. */
+async function lacks(host: Host, family: IPFamily): Promise<readonly string[]> {
+  try {
+    return await missingFeatures(host, family, PROBE_TABLE, features(family));
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    return [error.message];
+  }
+}

@@ -1,0 +1,166 @@
+/**
+ * With rights: a table brings connections to a constant number of listeners, on one address of the node.
+ *
+ *   engines know of what comes ──▶ table ──▶ engines forget what goes
+ *
+ * Ports of listeners are those that the table names already, so that what was brought in before a restart finds them.
+ */
+import type { Change, Host, IPFamily, NodeView, SelfChecking } from '../../core/backend.ts';
+import { setKernelParameters } from '../shared/kernel-parameters.ts';
+import type { Keepers, Sent, TableKeeper } from '../shared/table/keeper.ts';
+import type { Mirror } from '../shared/table/mirror.ts';
+import { elementOperations, rewriteChain } from '../shared/table/reconcile.ts';
+import type { ListenSpec } from './forward/messages.ts';
+import type { SetName } from './layout.ts';
+import { LISTENERS, type ListenerName, type Listeners, type Plan, type Planner } from './plan.ts';
+
+export interface Redirect {
+  sync(change: Change, sent: Sent): Promise<Plan['complaints']>;
+  check(): ReturnType<SelfChecking['check']>;
+}
+
+export interface RedirectOptions {
+  readonly host: Host;
+  readonly family: IPFamily;
+  readonly planner: Planner;
+  readonly keepers: Keepers;
+  readonly shared: boolean;
+  /** One that may be listened on at this address; if not, others are tried. */
+  readonly freePort: (ip: string) => Promise<number>;
+  /** Tells the engines, and resolves when all of them know. */
+  readonly tell: (update: Partial<Plan['engine']> & { readonly inside?: readonly string[] }) => Promise<void>;
+  /** Resolves to what could not be had, by id. */
+  readonly listen: (
+    family: IPFamily,
+    specs: readonly ListenSpec[],
+  ) => Promise<ReadonlyMap<string, { message: string }>>;
+}
+
+const TRIES = 3;
+
+export function createRedirect(options: RedirectOptions): Redirect {
+  const { host, family, planner, keepers, shared, tell, listen } = options;
+  const keeper: TableKeeper<SetName> = keepers.keep(planner);
+  let listeners: Listeners | undefined;
+  let isHomeless = false;
+
+  async function openListeners(node: NodeView, recorded: Listeners | undefined): Promise<void> {
+    const ip = listenAddress(node);
+    if (listeners !== undefined && listeners.ip === ip) return;
+    if (ip === undefined) {
+      if (isHomeless) return;
+      isHomeless = true;
+      host.log.warn('The node has no address to listen on for Services', { family });
+      listeners = undefined;
+      await listen(family, []);
+      return;
+    }
+    isHomeless = false;
+    let ports = recorded?.ports ?? listeners?.ports;
+    for (let tries = 1; ; tries++) {
+      ports ??= await freePorts(ip, options.freePort);
+      const faults = await listen(family, specsOf(family, { ip, ports }, shared));
+      if (faults.size === 0) break;
+      const [fault] = faults.values();
+      if (tries === TRIES) throw new Error(`cannot listen for Services on ${ip}: ${fault?.message}`);
+      // Somebody else has one of them by now.
+      ports = undefined;
+    }
+    listeners = { ip, ports };
+  }
+
+  async function restore(change: Change, sent: Sent, planned: (plan: Plan) => Plan): Promise<void> {
+    await keeper.restore(
+      {
+        expected: new Map([['services', change.upsert.length]]),
+        async adopt(mirror) {
+          await openListeners(change.node, mirror && recordedListeners(mirror));
+          const { upsert, set } = planned(planner.apply(change, listeners)).engine;
+          await tell({ upsert, set });
+        },
+      },
+      sent,
+    );
+  }
+
+  async function applyPartly(change: Change, sent: Sent, planned: (plan: Plan) => Plan): Promise<void> {
+    await openListeners(change.node, undefined);
+    const plan = planned(planner.apply(change, listeners));
+    const { upsert, set } = plan.engine;
+    if (upsert.length + set.length > 0) await tell({ upsert, set });
+    const operations = [
+      ...plan.changedChains.flatMap(rewriteChain),
+      ...elementOperations('delete elements', plan.deletes, planner.layout),
+      ...elementOperations('add elements', plan.adds, planner.layout),
+    ];
+    if (operations.length > 0) await keeper.commit({ before: [], change: operations, after: [] }, sent);
+  }
+
+  return {
+    async sync(change, sent) {
+      let plan: Plan | undefined;
+      const planned = (made: Plan): Plan => {
+        plan = made;
+        return made;
+      };
+      try {
+        const isDoubtful = change.full && (await keeper.doubt()) !== undefined;
+        await (isDoubtful ? restore(change, sent, planned) : applyPartly(change, sent, planned));
+        setKernelParameters(host, family, change.node);
+        return plan?.complaints ?? [];
+      } catch (error) {
+        // The planner has gone ahead of the table.
+        keeper.distrust('the last sync failed');
+        throw error;
+      } finally {
+        // Whatever the table still says: connections to what is gone end here.
+        const { remove = [], delete: gone = [] } = plan?.engine ?? {};
+        if (remove.length + gone.length > 0) await tell({ remove, delete: gone });
+      }
+    },
+    check: () => keeper.check(),
+  };
+}
+
+/** Never a loopback address: what is sent there from elsewhere the kernel drops. */
+function listenAddress({ nodeIPs, addresses }: NodeView): string | undefined {
+  const fit = addresses.filter((ip) => !ip.startsWith('127.') && ip !== '::1' && !/^fe[89ab]/.test(ip));
+  return nodeIPs.find((ip) => fit.includes(ip)) ?? fit[0];
+}
+
+function specsOf(family: IPFamily, { ip, ports }: Listeners, shared: boolean): readonly ListenSpec[] {
+  return LISTENERS.map((name) => {
+    const [clients, protocol] = name.split(' ') as ['inside' | 'outside', 'tcp' | 'udp'];
+    return {
+      id: `${family} ${name}`,
+      protocol: protocol === 'tcp' ? 'TCP' : 'UDP',
+      ip,
+      port: ports[name],
+      shared,
+      serves: undefined,
+      clients,
+    };
+  });
+}
+
+function recordedListeners(mirror: Mirror<SetName>): Listeners | undefined {
+  let ip = '';
+  const ports: Partial<Record<ListenerName, number>> = {};
+  for (const name of LISTENERS) {
+    const [side, protocol = ''] = name.split(' ');
+    const set = side === 'inside' ? 'inside-listeners' : 'outside-listeners';
+    const [address, port] = mirror.get(set)?.get(protocol)?.split(' ') ?? [];
+    if (address === undefined || port === undefined) return undefined;
+    ip = address;
+    ports[name] = Number(port);
+  }
+  return { ip, ports: ports as Record<ListenerName, number> };
+}
+
+async function freePorts(ip: string, freePort: RedirectOptions['freePort']): Promise<Record<ListenerName, number>> {
+  const found = new Set<number>();
+  // Two listeners on one port would share its connections, those from inside and from outside mixed.
+  while (found.size < LISTENERS.length) found.add(await freePort(ip));
+  const ports = [...found];
+  return Object.fromEntries(LISTENERS.map((name, index) => [name, ports[index]])) as Record<ListenerName, number>;
+}

@@ -1,0 +1,19 @@
+/** What the backend and its threads say to each other; see forward/messages.ts for what is in it. */
+import type { EngineEvent, EngineLimits, EngineStatistics, EngineUpdate } from './forward/messages.ts';
+
+/** With what a thread begins. */
+export interface ThreadData {
+  readonly limits: EngineLimits;
+  /** Which client has which endpoint, common to all threads; undefined: each has its own. */
+  readonly affinity: SharedArrayBuffer | undefined;
+}
+
+export type ToThread =
+  /** Answered by 'applied' once connections can come. */
+  | { readonly type: 'update'; readonly id: number; readonly update: EngineUpdate }
+  | { readonly type: 'statistics'; readonly id: number };
+
+export type FromThread =
+  | { readonly type: 'applied'; readonly id: number }
+  | { readonly type: 'statistics'; readonly id: number; readonly statistics: EngineStatistics }
+  | { readonly type: 'event'; readonly event: EngineEvent };

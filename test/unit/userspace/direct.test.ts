@@ -1,0 +1,244 @@
+/** Without rights: where Services are served, for whom a place is, and what the log says. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Change, NodeView, ServicePort } from '../../../core/backend.ts';
+import { loopbackOf, placesOf } from '../../../plugins/userspace/direct.ts';
+import { createDirect, type Direct, type DirectOptions } from '../../../plugins/userspace/direct-way.ts';
+import type { ListenSpec } from '../../../plugins/userspace/forward/messages.ts';
+import { full, many, NODE, NODE6, partial, remote, servicePort } from '../nftables/samples.ts';
+import { type FakeLog, fakeLog } from '../sync/fake-log.ts';
+
+const test = suite('userspace direct');
+const WEB = servicePort({ cluster: remote('1.0.0.1') });
+
+function at(port: ServicePort, node: NodeView = NODE, family: 'IPv4' | 'IPv6' = 'IPv4'): string[] {
+  return placesOf(family, port, node).map(
+    ({ protocol, ip, port: number, kind }) => `${protocol} ${ip} ${number} ${kind}`,
+  );
+}
+
+interface Stand extends Direct {
+  readonly log: FakeLog;
+  readonly told: string[];
+  /** "127.96.0.10:80 IPv4 default/web:http/TCP", as last asked for. */
+  listens(): string[];
+  refuse: (spec: ListenSpec) => string | undefined;
+  lists: number;
+}
+
+function stand(rest: Partial<DirectOptions> = {}): Stand {
+  const log = fakeLog();
+  const told: string[] = [];
+  let last: readonly ListenSpec[] = [];
+  const direct = createDirect({
+    host: { log: { ...log, enabled: () => false } },
+    family: 'IPv4',
+    proxyProtocol: false,
+    portOffset: 20_000,
+    shared: false,
+    async tell({ upsert = [], remove = [] }) {
+      told.push(...upsert.map(({ key }) => `+${key}`), ...remove.map((key) => `-${key}`));
+    },
+    async listen(_, specs) {
+      last = specs;
+      stood.lists++;
+      const refused = specs.flatMap((spec) => {
+        const code = stood.refuse(spec);
+        return code === undefined
+          ? []
+          : [[spec.id, { code, message: `${spec.ip} port ${spec.port}: ${code}` }] as const];
+      });
+      return new Map(refused);
+    },
+    ...rest,
+  });
+  const stood: Stand = {
+    ...direct,
+    log,
+    told,
+    listens: () => last.map(({ ip, port, serves }) => `${ip}:${port} ${serves?.service}`).sort(),
+    refuse: () => undefined,
+    lists: 0,
+  };
+  return stood;
+}
+
+function said({ log }: Stand, from = 0): string[] {
+  return log.lines.slice(from).map(({ message, values }) => `${message}: ${values.service ?? ''} ${values.at}`);
+}
+
+const belowThousand = ({ port }: ListenSpec): string | undefined => (port < 1024 ? 'EACCES' : undefined);
+
+test('a ClusterIP is served on 127.x.y.z, but not where everybody is, nor where nobody can be', () => {
+  assert.is(loopbackOf('10.96.0.10'), '127.96.0.10');
+  for (const ip of ['10.0.0.1', '10.0.0.0', '10.255.255.255', 'fd00::1']) assert.is(loopbackOf(ip), undefined, ip);
+});
+
+test('external addresses are served where the host has them, node ports where they answer', () => {
+  const port = servicePort({
+    nodePort: 30080,
+    externalIPs: ['192.168.60.10', '203.0.113.1'],
+    loadBalancerVIPs: ['192.168.50.10', '203.0.113.2'],
+  });
+  assert.equal(at(port), [
+    'TCP 127.96.0.10 80 clusterIP',
+    'TCP 192.168.50.10 80 loadBalancerVIP',
+    'TCP 192.168.60.10 80 externalIP',
+    'TCP 127.0.0.1 30080 nodePort',
+    'TCP 192.168.50.10 30080 nodePort',
+    'TCP 192.168.60.10 30080 nodePort',
+  ]);
+  const listed: NodeView = { ...NODE, nodePortAddresses: { match: 'list', addresses: ['192.168.60.10'] } };
+  assert.equal(at(port, listed).slice(3), ['TCP 192.168.60.10 30080 nodePort']);
+});
+
+test('in IPv6 there is no address for a ClusterIP, nor node ports on link-local ones', () => {
+  const node = { ...NODE6, addresses: ['::1', 'fd00:50::10', 'fe80::1'] };
+  assert.equal(at(servicePort({ clusterIP: 'fd00:10:96::a', nodePort: 30080 }), node, 'IPv6'), [
+    'TCP fd00:50::10 30080 nodePort',
+  ]);
+});
+
+test('what would be refused has no place: no endpoints, a policy that leaves none, SCTP', () => {
+  const none = { cluster: [], local: [], hasEndpoints: false };
+  assert.equal(at(servicePort({ nodePort: 30080, ...none })), []);
+  assert.equal(at(servicePort({ internalPolicy: 'Local', cluster: remote('1.0.0.1') })), []);
+  assert.equal(at(servicePort({ protocol: 'SCTP' })), []);
+  // Those inside use all endpoints.
+  assert.is(at(servicePort({ nodePort: 30080, externalPolicy: 'Local', cluster: remote('1.0.0.1') })).length, 4);
+});
+
+test('the engines know a service port before it is listened on, and forget it after', async () => {
+  const one = stand();
+  const { operations } = await one.sync(full([WEB]));
+  assert.ok(operations > 0);
+  assert.equal(one.told, [`+IPv4 ${WEB.key}`]);
+  assert.equal(one.listens(), [`127.96.0.10:80 IPv4 ${WEB.key}`]);
+  assert.equal(said(one), ['A Service is reachable: default/web:http tcp 127.96.0.10 80']);
+  await one.sync(partial([], [WEB.key]));
+  assert.equal([one.told.at(-1), one.listens()], [`-IPv4 ${WEB.key}`, []]);
+  assert.match(said(one)[1]!, 'no longer reachable here');
+  assert.equal(one.totals(), { services: 0, listeners: 0 });
+});
+
+test('an endpoint that comes is told, and nothing is said; what is the same does nothing', async () => {
+  const one = stand();
+  await one.sync(full([WEB]));
+  const more = { ...WEB, cluster: remote('1.0.0.1', '1.0.0.2') };
+  await one.sync(partial([more]));
+  assert.is(one.told.length, 2);
+  assert.is(one.log.lines.length, 1);
+  const lists = one.lists;
+  assert.equal(await one.sync(partial([more])), { changed: [], operations: 0 });
+  assert.is(one.lists, lists);
+  assert.equal(await one.sync(full([more])), { changed: [], operations: 0 });
+});
+
+test('two ClusterIPs that end alike: the smaller key has the place, the other one when that goes', async () => {
+  const [first, second] = [
+    servicePort({ name: 'aa', clusterIP: '10.96.0.10' }),
+    servicePort({ name: 'bb', clusterIP: '172.96.0.10' }),
+  ];
+  const one = stand();
+  await one.sync(full([second, first]));
+  assert.equal(one.listens(), [`127.96.0.10:80 IPv4 ${first.key}`]);
+  await one.sync(partial([], [first.key]));
+  assert.equal(one.listens(), [`127.96.0.10:80 IPv4 ${second.key}`]);
+  assert.is(said(one).at(-1), 'A Service is reachable: default/bb:http tcp 127.96.0.10 80');
+});
+
+test('a port that may not be bound is tried portOffset higher, once', async () => {
+  const one = stand();
+  one.refuse = belowThousand;
+  await one.sync(full([WEB]));
+  assert.equal(one.listens(), [`127.96.0.10:20080 IPv4 ${WEB.key}`]);
+  assert.equal(said(one), ['A Service is reachable: default/web:http tcp 127.96.0.10 20080']);
+  one.refuse = () => 'EACCES';
+  await one.sync(partial([{ ...WEB, cluster: remote('1.0.0.9') }]));
+  assert.equal(one.listens(), [`127.96.0.10:20080 IPv4 ${WEB.key}`]);
+  assert.match(said(one).at(-1)!, /cannot be served here.* 20080/);
+});
+
+test('without portOffset it is told, with another fault as well, and tried again with the next full change', async () => {
+  for (const [code, portOffset] of [
+    ['EACCES', 0],
+    ['EADDRINUSE', 20_000],
+  ] as const) {
+    const one = stand({ portOffset });
+    one.refuse = () => code;
+    await one.sync(full([WEB]));
+    assert.equal(said(one), ['A Service cannot be served here: default/web:http tcp 127.96.0.10 80']);
+    assert.is(one.log.at('warn')[0]!.values.reason, `127.96.0.10 port 80: ${code}`);
+    assert.equal(one.totals(), { services: 1, listeners: 0 });
+    await one.sync(full([WEB]));
+    assert.is(one.log.lines.length, 1, 'it was said');
+    one.refuse = () => undefined;
+    await one.sync(full([WEB]));
+    assert.is(said(one).at(-1), 'A Service is reachable: default/web:http tcp 127.96.0.10 80');
+    assert.equal(one.totals(), { services: 1, listeners: 1 });
+  }
+});
+
+test('a place of its own comes before one that was moved there: never two Services on one port', async () => {
+  const high = servicePort({ name: 'high', port: 20_080 });
+  const places = (one: Stand): string[] => one.listens().map((text) => text.split(' ')[0]!);
+  const [before, after] = [stand(), stand()];
+  for (const one of [before, after]) one.refuse = belowThousand;
+  await before.sync(full([WEB, high]));
+  await after.sync(full([WEB]));
+  await after.sync(partial([high]));
+  for (const one of [before, after]) {
+    assert.equal(one.listens(), [`127.96.0.10:20080 IPv4 ${high.key}`, `127.96.0.10:80 IPv4 ${WEB.key}`]);
+    assert.ok(said(one).includes('A Service cannot be served here: default/web:http tcp 127.96.0.10 80'));
+    await one.sync(partial([], [high.key]));
+    assert.equal(places(one), ['127.96.0.10:20080']);
+    assert.is(said(one).at(-1), 'A Service is reachable: default/web:http tcp 127.96.0.10 20080');
+  }
+});
+
+test('an address that the host gains is listened on, and one that it loses is not', async () => {
+  const one = stand();
+  const port = servicePort({ nodePort: 30080, externalIPs: ['203.0.113.1'] });
+  await one.sync(full([port]));
+  const before = one.listens();
+  const richer = { ...NODE, addresses: [...NODE.addresses, '203.0.113.1'] };
+  await one.sync(partial([], [], richer));
+  const gained = one.listens().filter((text) => !before.includes(text));
+  assert.equal(
+    gained.map((text) => text.split(' ')[0]),
+    ['203.0.113.1:30080', '203.0.113.1:80'],
+  );
+  await one.sync(partial([], [], NODE));
+  assert.equal(one.listens(), before);
+  assert.is(one.told.length, 1);
+});
+
+test('many places at once are one line of the log', async () => {
+  const one = stand();
+  await one.sync(full(many(30)));
+  assert.equal(
+    one.log.lines.map(({ message }) => message),
+    ['Services are reachable; -v=2 shows where'],
+  );
+});
+
+test('a fresh thread is told every service port that there is', async () => {
+  const one = stand();
+  await one.sync(
+    full([WEB, servicePort({ name: 'empty', clusterIP: '10.96.0.11', cluster: [], hasEndpoints: false })]),
+  );
+  await one.sync(partial([servicePort({ name: 'sctp', protocol: 'SCTP', clusterIP: '10.96.0.12' })]));
+  assert.equal((one.snapshot().upsert ?? []).map(({ key }) => key).sort(), [
+    'IPv4 default/empty:http/TCP',
+    `IPv4 ${WEB.key}`,
+  ]);
+});
+
+test('a change without keys of ours changes nothing', async () => {
+  const one = stand();
+  const change: Change = partial([], ['default/unknown/TCP']);
+  await one.sync(full([]));
+  assert.equal(await one.sync(change), { changed: [], operations: 0 });
+});
+
+test.run();

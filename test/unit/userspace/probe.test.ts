@@ -1,0 +1,110 @@
+/** Which way in this process may take is found by trying; without rights there is another one. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { NetlinkError } from '../../../core/netlink/errors.ts';
+import { createFakeNftables, type FakeNftables } from '../../../core/netlink/nftables/fake.ts';
+import { cleanup } from '../../../plugins/userspace/backend.ts';
+import { TABLE } from '../../../plugins/userspace/layout.ts';
+import { parseOptions } from '../../../plugins/userspace/options.ts';
+import { probe } from '../../../plugins/userspace/probe.ts';
+import { full, NODE6 } from '../nftables/samples.ts';
+import { fakeHost } from '../nftables/stage.ts';
+import { stage } from './stage.ts';
+
+const test = suite('userspace probe');
+
+function refusal(errno: string): NetlinkError {
+  return new NetlinkError({ code: 'KP_NETLINK_REFUSED', operation: 'nftables add rule', errno, text: 'refused' });
+}
+
+/** A kernel that refuses what `refuses` names. */
+function without(refuses: (text: string, family: string) => string | undefined): FakeNftables {
+  const kernel = createFakeNftables();
+  return {
+    ...kernel,
+    commit(transaction) {
+      const operations = [...transaction.operations];
+      const errno = refuses(JSON.stringify(operations), transaction.family);
+      return errno === undefined ? kernel.commit({ ...transaction, operations }) : Promise.reject(refusal(errno));
+    },
+  };
+}
+
+async function failure(attempt: Promise<unknown>): Promise<Error & { code?: string }> {
+  try {
+    await attempt;
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error('it did not fail');
+}
+
+test('with rights it redirects, both families, and nothing of the trial is left', async () => {
+  const kernel = createFakeNftables();
+  const found = await probe(fakeHost(kernel).host, parseOptions({}));
+  assert.equal(found, { families: ['IPv4', 'IPv6'], way: 'redirect', owned: true });
+  assert.is(kernel.state.tables.size, 0);
+});
+
+test('without rights it serves directly, and says why', async () => {
+  const { host, log } = fakeHost(without(() => 'EPERM'));
+  assert.equal(await probe(host, parseOptions({})), { families: ['IPv4', 'IPv6'], way: 'direct', owned: false });
+  const [line] = log.at('info');
+  assert.match(line!.message, /cannot be redirected here/);
+  assert.match(String(line!.values.reason), /EPERM/);
+});
+
+test('where redirecting was asked for and cannot be, that is an error with the remedy', async () => {
+  const { host } = fakeHost(without((text) => (text.includes('dnat') ? 'ENOENT' : undefined)));
+  const error = await failure(probe(host, parseOptions({ way: 'redirect' })));
+  assert.is(error.code, 'KP_BACKEND_UNSUPPORTED');
+  assert.match(error.message, /CONFIG_NFT_NAT.*way=direct/);
+  assert.not.match(error.message, /CONFIG_NFT_FIB/);
+});
+
+test('one family that cannot be redirected is left out, and told', async () => {
+  const { host, log } = fakeHost(
+    without((text, family) => (family === 'ip6' && text.includes('fib') ? 'ENOENT' : undefined)),
+  );
+  assert.equal((await probe(host, parseOptions({}))).families, ['IPv4']);
+  assert.match(String(log.at('warn')[0]!.values.reason), /IPv6 needs CONFIG_NFT_FIB_IPV6/);
+});
+
+test('what was chosen is not tried: way=direct touches no table', async () => {
+  const { host } = fakeHost(without(() => assert.unreachable() as undefined));
+  assert.is((await probe(host, parseOptions({ way: 'direct' }))).way, 'direct');
+});
+
+test('without IPv6 on the host there is IPv4 only, either way', async () => {
+  for (const way of ['auto', 'direct']) {
+    const { host } = fakeHost(createFakeNftables(), { 'net/ipv6/conf/all/disable_ipv6': '1' });
+    assert.equal((await probe(host, parseOptions({ way }))).families, ['IPv4']);
+  }
+});
+
+test('cleanup removes both tables, of another process too, and nobody else’s', async () => {
+  const one = stage();
+  await one.sync(full([]));
+  await one.sync(full([], NODE6, 'IPv6'));
+  await one.kernel.commit({ family: 'ip', table: 'foreign', operations: [{ do: 'add table', owned: false }] });
+  one.kernel.close();
+  const kernel = createFakeNftables(one.kernel.state);
+  assert.ok(kernel.table('ip', TABLE) && kernel.table('ip6', TABLE));
+  await cleanup(fakeHost(kernel).host);
+  assert.equal([kernel.table('ip', TABLE), kernel.table('ip6', TABLE)], [undefined, undefined]);
+  assert.ok(kernel.table('ip', 'foreign'));
+  await cleanup(fakeHost(kernel).host);
+});
+
+test('cleanup without rights has nothing to remove; what could not be removed for another reason is told', async () => {
+  const failing = (errno: string): FakeNftables => ({
+    ...createFakeNftables(),
+    tables: () => Promise.reject(refusal(errno)),
+  });
+  await cleanup(fakeHost(failing('EPERM')).host);
+  const error = await failure(cleanup(fakeHost(failing('EIO')).host));
+  assert.is(error.code, 'KP_CLEANUP');
+  assert.match(error.message, /EIO.*EIO/);
+});
+
+test.run();
