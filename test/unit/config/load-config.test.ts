@@ -229,7 +229,7 @@ reload('fields of no effect are warned of when they say something', () => {
   const body = 'winkernel: {networkName: net, enableDSR: false}\nportRange: 1-2\nlogging: {vmodule: []}\n';
   assert.equal(told(settings(body).warnings), [
     'c.conf:3: winkernel.networkName: has no effect: it is for Windows',
-    'c.conf:4: portRange: has no effect: the mode that used it is no more',
+    'c.conf:4: portRange: has no effect: the userspace backend needs no range of ports',
   ]);
 });
 
