@@ -103,7 +103,8 @@ export function createDirect(options: DirectOptions): Direct {
         // Another one's place in the first instance: two on one port would share its connections.
         touched.add(guest);
         moveBack(guest);
-        specs.set(guest, specOf(guest, claims.winner(guest)!));
+        const itsWinner = claims.winner(guest);
+        if (itsWinner !== undefined) specs.set(guest, specOf(guest, itsWinner));
       }
       if (winner !== undefined) specs.set(key, specOf(key, winner));
       else {
@@ -152,12 +153,17 @@ export function createDirect(options: DirectOptions): Direct {
       else said.set(key, text);
       if (spec === undefined) lines.push(() => host.log.info('A Service is no longer reachable here', { at: key }));
       else if (fault === undefined) lines.push(() => host.log.info('A Service is reachable', { service, at }));
-      else host.log.warn('A Service cannot be served here', { service, at, reason: fault.message });
+      else lines.push(() => host.log.warn('A Service cannot be served here', { service, at, reason: fault.message }));
     }
     const isMuch = lines.length > MOST_LINES && !host.log.enabled(2);
-    if (isMuch)
+    if (!isMuch) for (const line of lines) line();
+    else if (failing.size === 0) {
       host.log.info('Services are reachable; -v=2 shows where', { changed: lines.length, places: specs.size });
-    else for (const line of lines) line();
+    } else {
+      const [first] = faults.values();
+      const values = { places: specs.size, notServed: failing.size, reason: first?.message };
+      host.log.warn('Not all Services can be served here; -v=2 shows which', values);
+    }
   }
 
   return {

@@ -101,7 +101,7 @@ for (const variant of VARIANTS) {
       assert.is(status, 1, said);
       assert.match(said, /ipset destroy KUBE-SEP-A: IPSET_ERR_BUSY/);
       const { stdout } = await world.exec('node', 'ipset', ['list', '-name']);
-      assert.equal(stdout.trim().split('\n').sort(), ['KUBE-SOMEBODY', 'KUBE-SEP-A']);
+      assert.equal(stdout.trim().split('\n').sort(), ['KUBE-SEP-A', 'KUBE-SOMEBODY']);
     });
   });
 }

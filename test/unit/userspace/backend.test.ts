@@ -43,15 +43,22 @@ function beforeCommits({ host }: Stage, look: (operations: readonly NftOperation
 
 test('threads know of a connection before the table brings it in, and forget after it does no more', async () => {
   const one = stage();
+  const fresh = servicePort({ name: 'fresh', clusterIP: '10.96.0.11' });
+  const wanted = [KEY];
   const known: (readonly boolean[])[] = [];
   beforeCommits(one, () => {
-    known.push(one.threads.all.map(({ services, listens }) => services.has(KEY) && listens.size > 0));
+    known.push(
+      one.threads.all.map(({ services, listens }) => wanted.every((key) => services.has(key)) && listens.size > 0),
+    );
   });
   await one.sync(full([WEB]));
-  assert.ok(known.length > 0);
+  const first = known.length;
+  wanted.push(`IPv4 ${fresh.key}`);
+  await one.sync(partial([fresh]));
+  assert.ok(first > 0 && known.length > first);
   assert.ok(known.flat().every(Boolean));
   known.length = 0;
-  await one.sync(partial([], [WEB.key]));
+  await one.sync(partial([], [WEB.key, fresh.key]));
   assert.equal(known, [[true, true]]);
   assert.equal(
     one.threads.all.map(({ services, frontends }) => services.size + frontends.size),
@@ -157,6 +164,22 @@ test('the listeners move with the address of the node, and keep their ports', as
     [40001, 40002, 40003, 40004].map((port) => `192.168.60.10:${port}`),
   );
   assert.match(one.kernel.dump(), '192.168.60.10 . 40001');
+});
+
+test('listeners that cannot move fail the sync, and the table counts as not right', async () => {
+  const one = stage();
+  await one.sync(full([WEB]));
+  one.threads.refuse = () => 'EADDRNOTAVAIL';
+  const moved = { ...NODE, nodeIPs: ['192.168.60.10'] };
+  await failure(one.sync(partial([], [], moved)));
+  assert.is((await one.backend.check('IPv4')).intact, false);
+  one.threads.refuse = () => undefined;
+  await one.sync(full([WEB], moved));
+  assert.equal(
+    ports(one)[0]!.map((text) => text.split(':')[0]),
+    new Array(4).fill('192.168.60.10'),
+  );
+  assert.match(one.kernel.dump(), `192.168.60.10 . ${ports(one)[0]![0]!.split(':')[1]}`);
 });
 
 test('a node that has only loopback addresses listens nowhere, is told once, and serves when it has one', async () => {

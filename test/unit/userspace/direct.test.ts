@@ -196,6 +196,22 @@ test('a place of its own comes before one that was moved there: never two Servic
   }
 });
 
+test('a place that is gone holds no port any more, nor does it come back by another one’s doing', async () => {
+  const high = servicePort({ name: 'high', port: 20_080 });
+  const one = stand();
+  one.refuse = belowThousand;
+  await one.sync(full([WEB]));
+  await one.sync(partial([], [WEB.key]));
+  await one.sync(partial([high]));
+  assert.equal(one.listens(), [`127.96.0.10:20080 IPv4 ${high.key}`]);
+  await one.sync(full([WEB]));
+  await one.sync(partial([high], [WEB.key]));
+  assert.equal(one.listens(), [`127.96.0.10:20080 IPv4 ${high.key}`], 'both in one change');
+  one.refuse = () => undefined;
+  await one.sync(partial([WEB]));
+  assert.equal(one.listens(), [`127.96.0.10:20080 IPv4 ${high.key}`, `127.96.0.10:80 IPv4 ${WEB.key}`]);
+});
+
 test('an address that the host gains is listened on, and one that it loses is not', async () => {
   const one = stand();
   const port = servicePort({ nodePort: 30080, externalIPs: ['203.0.113.1'] });
@@ -213,13 +229,17 @@ test('an address that the host gains is listened on, and one that it loses is no
   assert.is(one.told.length, 1);
 });
 
-test('many places at once are one line of the log', async () => {
-  const one = stand();
+test('many places at once are one line of the log, a warning if some cannot be', async () => {
+  const one = stand({ portOffset: 0 });
   await one.sync(full(many(30)));
+  one.refuse = ({ ip }) => (ip === '127.96.0.40' ? 'EADDRINUSE' : undefined);
+  await one.sync(full(many(60)));
   assert.equal(
-    one.log.lines.map(({ message }) => message),
-    ['Services are reachable; -v=2 shows where'],
+    one.log.lines.map(({ level, message }) => `${level}: ${message}`),
+    ['info: Services are reachable; -v=2 shows where', 'warn: Not all Services can be served here; -v=2 shows which'],
   );
+  const { places, notServed, reason } = one.log.lines[1]!.values;
+  assert.equal([places, notServed, reason], [60, 1, '127.96.0.40 port 80: EADDRINUSE']);
 });
 
 test('a fresh thread is told every service port that there is', async () => {
