@@ -12,6 +12,8 @@ export interface WayIn {
 }
 
 const PROBE_TABLE = 'kube-userspace-probe';
+/** Addresses for documentation (RFC 5737, RFC 3849), between which nothing flows. */
+const NOBODY = { IPv4: ['192.0.2.1', '192.0.2.2'], IPv6: ['2001:db8::1', '2001:db8::2'] } as const;
 
 export function features(family: IPFamily): readonly Feature[] {
   const { sets, saddr, daddr } = layoutOf(family);
@@ -66,9 +68,21 @@ export async function probe(host: Host, { way, ownership }: UserspaceOptions): P
 /** What keeps from redirecting: a lack of rights counts as well. */
 async function lacks(host: Host, family: IPFamily): Promise<readonly string[]> {
   try {
-    return await missingFeatures(host, family, PROBE_TABLE, features(family));
+    const missing = await missingFeatures(host, family, PROBE_TABLE, features(family));
+    return [...missing, ...lacksQuestions(host, family)];
   } catch (error) {
     if (!(error instanceof Error)) throw error;
     return [error.message];
+  }
+}
+
+/** Without an answer of conntrack no UDP client can be told where it was going. */
+function lacksQuestions({ sockets }: Host, family: IPFamily): readonly string[] {
+  const [clientIP, ip] = NOBODY[family];
+  try {
+    sockets.originalUDPDestination({ family, clientIP, clientPort: 9, ip, port: 9 });
+    return [];
+  } catch (error) {
+    return [`CONFIG_NF_CT_NETLINK (${error instanceof Error ? error.message : String(error)})`];
   }
 }

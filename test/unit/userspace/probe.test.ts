@@ -70,6 +70,21 @@ test('one family that cannot be redirected is left out, and told', async () => {
   assert.match(String(log.at('warn')[0]!.values.reason), /IPv6 needs CONFIG_NFT_FIB_IPV6/);
 });
 
+test('a kernel that cannot be asked about flows is named, for it could bring in no UDP client', async () => {
+  const { host } = fakeHost(without(() => undefined));
+  const deaf = {
+    ...host,
+    sockets: {
+      ...host.sockets,
+      originalUDPDestination() {
+        throw new Error('no nf_conntrack_netlink');
+      },
+    },
+  };
+  const error = await failure(probe(deaf, parseOptions({ way: 'redirect' })));
+  assert.match(error.message, /CONFIG_NF_CT_NETLINK \(no nf_conntrack_netlink\).*way=direct/);
+});
+
 test('what was chosen is not tried: way=direct touches no table', async () => {
   let tried = 0;
   const { host } = fakeHost(
