@@ -27,9 +27,20 @@ export interface ServerBook {
 
 interface Waiting {
   readonly server: VirtualServer;
-  /** By name; until when, in milliseconds; Infinity: until the model lets go of it. */
-  readonly reals: Map<string, { readonly real: RealServer; readonly until: number }>;
+  /** By name. */
+  readonly reals: Map<string, WaitingReal>;
 }
+
+/** Times in milliseconds. */
+interface WaitingReal {
+  readonly real: RealServer;
+  readonly since: number;
+  /** Infinity: until the model lets go of it. */
+  readonly until: number;
+}
+
+/** A connection that was being scheduled when the weight became 0 is counted a moment later. */
+const SETTLE_MS = 1_000;
 
 export function createServerBook(graceMs: number): ServerBook {
   const waiting = new Map<string, Waiting>();
@@ -51,8 +62,8 @@ export function createServerBook(graceMs: number): ServerBook {
       const real: RealServer = { ip: found.ip, port: found.port, weight: 0 };
       if (spec.isGraceful || spec.keeps.has(id)) {
         if (!isAs(found, real)) yield { do: 'set real server', server, real };
-        const until = spec.isGraceful ? (waiting.get(name)?.reals.get(id)?.until ?? now + graceMs) : Infinity;
-        wait(name, server, id, { real, until });
+        const { since = now, until = now + graceMs } = waiting.get(name)?.reals.get(id) ?? {};
+        wait(name, server, id, { real, since, until: spec.isGraceful ? until : Infinity });
       } else {
         yield { do: 'delete real server', server, real };
         stopWaiting(name, id);
@@ -60,7 +71,7 @@ export function createServerBook(graceMs: number): ServerBook {
     }
   }
 
-  function wait(name: string, server: VirtualServer, id: string, entry: { real: RealServer; until: number }): void {
+  function wait(name: string, server: VirtualServer, id: string, entry: WaitingReal): void {
     const known = waiting.get(name) ?? { server, reals: new Map() };
     known.reals.set(id, entry);
     waiting.set(name, known);
@@ -125,12 +136,14 @@ export function createServerBook(graceMs: number): ServerBook {
       const name = serverName(server);
       const steps: IPVSStep[] = [];
       const have = new Map(reals.map((real) => [realName(real), real]));
-      for (const [id, { real, until }] of waiting.get(name)?.reals ?? []) {
+      for (const [id, { real, since, until }] of waiting.get(name)?.reals ?? []) {
         if (until === Infinity) continue;
         const found = have.get(id);
-        const isIdle = found === undefined || found.activeConnections + found.inactiveConnections === 0;
-        if (!isIdle && now < until) continue;
-        if (found !== undefined) steps.push({ do: 'delete real server', server, real });
+        if (found !== undefined) {
+          const isIdle = found.activeConnections + found.inactiveConnections === 0 && now >= since + SETTLE_MS;
+          if (!isIdle && now < until) continue;
+          steps.push({ do: 'delete real server', server, real });
+        }
         stopWaiting(name, id);
       }
       return steps;

@@ -5,9 +5,21 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Request } from './agent-protocol.ts';
 import { answerer, ask, BOTH, type DataPlane, flagsOf, play, serviceOf, VIP } from './backend-scene.ts';
 import { SLOW } from './slow.ts';
 import type { World } from './world.ts';
+
+const TWO_CLIENTS = { clientAddressCount: 2 };
+
+/**
+ * The same of a client with another address: IPVS tells connections of one client address and port to one endpoint not
+ * apart, whichever frontends they came by, and two floods from one address choose a common port now and then.
+ */
+function toNodePort(world: World, request: Request): Request {
+  const [, sourceIP] = world.clientIPs.IPv4;
+  return { ...request, sourceIP: sourceIP!, destinationIP: world.nodeIPs.IPv4[0]!, destinationPort: 30080 };
+}
 
 export function changeTests(test: Test, plane: DataPlane): void {
   comingAndGoingTest(test, plane);
@@ -21,15 +33,12 @@ export function comingAndGoingTest(test: Test, plane: DataPlane): void {
   test(`${plane.title}: while endpoints come and go, no connection fails and none reaches an endpoint that left`, async () => {
     const objects = (world: World, count: number) =>
       serviceOf({ name: 'web', clusterIPs: BOTH, nodePort: 30080, type: 'NodePort' }, world.pods.slice(0, count));
-    await play({ flags, objects: (world) => objects(world, 3) }, async ({ world, proxy }) => {
+    await play({ flags, world: TWO_CLIENTS, objects: (world) => objects(world, 3) }, async ({ world, proxy }) => {
       const request = { protocol: 'TCP' as const, destinationIP: VIP, destinationPort: 80, timeoutMs: 3000 };
       const floods = await Promise.all([
         world.flood('client', { request, limitMs: 60_000 }),
         world.flood('pod-a', { request, limitMs: 60_000 }),
-        world.flood('client', {
-          request: { ...request, destinationIP: world.nodeIPs.IPv4[0]!, destinationPort: 30080 },
-          limitMs: 60_000,
-        }),
+        world.flood('client', { request: toNodePort(world, request), limitMs: 60_000 }),
       ]);
       for (let round = 0; round < 12; round++) await proxy.apply(objects(world, 1 + (round % 3)));
       for (const flood of floods) {
@@ -135,9 +144,10 @@ export function flipTests(test: Test, plane: DataPlane): void {
           { name: 'web', clusterIPs: BOTH, nodePort: 30080, type: 'NodePort', affinitySeconds },
           pick(round).map((index) => everyone(world)[index]!),
         );
-      await play({ flags: flagsOf(plane), objects: (world) => objects(world, 0) }, async ({ world, proxy }) => {
+      const scene = { flags: flagsOf(plane), world: TWO_CLIENTS, objects: (world: World) => objects(world, 0) };
+      await play(scene, async ({ world, proxy }) => {
         const limitMs = 60_000;
-        const toNode = { ...request, destinationIP: world.nodeIPs.IPv4[0]!, destinationPort: 30080 };
+        const toNode = toNodePort(world, request);
         const floods = await Promise.all([
           world.flood('client', { request, limitMs, concurrency: 4, pauseMs: 1 }),
           world.flood('pod-a', { request: { ...request, destinationIP: BOTH.IPv6 }, limitMs, pauseMs: 1 }),
@@ -169,7 +179,7 @@ export function flipTests(test: Test, plane: DataPlane): void {
   for (const affinitySeconds of [0, 600]) {
     const affinity = affinitySeconds > 0 ? ' of a Service with affinity' : '';
     test(`${plane.title}: thousands of changes a second to the endpoints${affinity} fail no new connection`, async () => {
-      await play({ flags: flagsOf(plane), objects: () => [] }, async ({ world, proxy }) => {
+      await play({ flags: flagsOf(plane), world: TWO_CLIENTS, objects: () => [] }, async ({ world, proxy }) => {
         await proxy.stop();
         const input = {
           backend: plane.backend,
@@ -189,7 +199,7 @@ export function flipTests(test: Test, plane: DataPlane): void {
         for (let k = 0; k < 250 && !said.includes('begun') && flipper.exitCode === null; k++) await sleep(20);
         assert.match(said, 'begun');
         const limitMs = 60_000;
-        const toNode = { ...request, destinationIP: world.nodeIPs.IPv4[0]!, destinationPort: 30080 };
+        const toNode = toNodePort(world, request);
         const floods = await Promise.all([
           world.flood('client', { request, limitMs, concurrency: 4, pauseMs: 1 }),
           world.flood('pod-a', { request, limitMs, concurrency: 2, pauseMs: 1 }),

@@ -168,6 +168,13 @@ test('who waited and was deleted by somebody else is added when it comes back, n
   assert.equal(rows(book.change(spec(['b']), spec(['a', 'b']), 5)), ['add real server a=1']);
 });
 
+test('a connection that was being scheduled when the weight became 0 is waited for, though nothing is counted yet', () => {
+  const book = createServerBook(GRACE);
+  book.change(spec(['a', 'b']), spec(['b']), 5_000);
+  assert.equal(rows(book.sweep(SERVER, [held('a=0'), held('b')], 5_001)), []);
+  assert.equal(rows(book.sweep(SERVER, [held('a=0'), held('b')], 6_000)), ['delete real server a']);
+});
+
 test('a sweep passes over those who are gone already', () => {
   const book = createServerBook(GRACE);
   book.change(spec(['a']), spec([]), 0);
