@@ -171,7 +171,8 @@ async function serve({ settings, line, log }: Run, choose: typeof chooseBackend,
       });
     }
     const signal = await shutdown.received;
-    log.info('Stopping; the rules stay in place', { signal });
+    const staying = proxy.endsWithProcess() ? 'connections through this process end' : 'the rules stay in place';
+    log.info(`Stopping; ${staying}`, { signal });
     await watched?.stop();
     await proxy.stop();
     log.info('Stopped');

@@ -6,9 +6,10 @@
  * changed built-ins (`Array.prototype`). A data plane that may do these belongs into a program of its own; the exec
  * backend runs one.
  */
-import type { Abilities, Backend, Clock, IPFamily } from '../backend.ts';
+import type { Abilities, Backend, Clock, IPFamily, UsesConntrack } from '../backend.ts';
+import { BACKEND_MEMBERS } from '../plugin/contract-members.ts';
 import { withCode } from '../plugin/fault.ts';
-import { BACKEND_MEMBERS, foundInstead, misspelt } from '../plugin/members.ts';
+import { foundInstead, misspelt } from '../plugin/members.ts';
 import { describeError, describeValue } from '../sync/describe-error.ts';
 import { freezeChange, frozenFault } from './freeze-change.ts';
 import { harmlessError, named } from './harmless-error.ts';
@@ -112,7 +113,18 @@ export function containBackend(options: ContainBackendOptions): AnyBackend {
   if (typeof backend.dump === 'function') contained.dump = () => call('dump', () => backend.dump!());
   if (typeof backend.explain === 'function')
     contained.explain = (packet) => call('explain', () => backend.explain!(packet));
-  return backend.usesConntrack === true ? Object.assign(contained, { usesConntrack: true as const }) : contained;
+  if (backend.usesConntrack !== true) return contained;
+  const usesConntrack: UsesConntrack = { usesConntrack: true };
+  if (typeof backend.answersAt === 'function') {
+    usesConntrack.answersAt = (family) => {
+      try {
+        return calls.now(`${family}: answersAt`, () => backend.answersAt!(family));
+      } catch (thrown) {
+        throw harmlessError(thrown);
+      }
+    };
+  }
+  return Object.assign(contained, usesConntrack);
 }
 
 function notYet(elapsedMs: number): Error {
@@ -140,7 +152,7 @@ function checkBackend({ name, file, made }: ContainBackendOptions): Checked {
     for (const method of ['sync', 'cleanup', 'close'] as const) {
       if (typeof parts[method] !== 'function') faults.push(`${method} is no function${foundInstead(method, others)}`);
     }
-    for (const method of ['check', 'health', 'initialize', 'dump', 'explain'] as const) {
+    for (const method of ['check', 'health', 'initialize', 'dump', 'explain', 'answersAt'] as const) {
       if (parts[method] !== undefined && typeof parts[method] !== 'function') faults.push(`${method} is no function`);
     }
     const listed = parts.families;

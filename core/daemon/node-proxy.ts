@@ -77,7 +77,9 @@ export interface NodeProxy {
   events(): OpenSource['events'];
   /** Put other settings in force. Rejects, with everything as it was, if that cannot be. */
   apply(before: Settings, after: Settings): Promise<void>;
-  /** The rules stay; those of others, which are being removed, go if that does not take long. */
+  /** Connections pass through the backend in force. */
+  endsWithProcess(): boolean;
+  /** The rules stay, where there are any; those of others, which are being removed, go if that does not take long. */
   stop(): Promise<void>;
 }
 
@@ -201,6 +203,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
     return {
       backend: opened.backend,
       backendName: opened.plugin.name,
+      endsWithProcess: opened.plugin.endsWithProcess === true,
       release: opened.release,
       onAbandonedEnd() {
         options.onLateEnd?.(opened);
@@ -235,7 +238,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
   }
 
   function follow(name: string): void {
-    aftermath = aftermath.then(() => options.onReady(name));
+    aftermath = aftermath.then(() => sync?.closeLeft()).then(() => options.onReady(name));
   }
 
   /** Said once the Node is known; nothing here keeps the proxy from serving what it can. */
@@ -418,6 +421,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
     nodeChanged: () => running.sync.nodeChanged(),
     requestFullSync: (reason) => running.sync.requestFullSync(reason),
     waitsFor: () => waitsFor,
+    endsWithProcess: () => backend.plugin.endsWithProcess === true,
     events: () => source.events,
 
     async apply(before, after) {

@@ -9,7 +9,8 @@
 import type { Backend, BackendPlugin, Clock, Logger, PluginMetrics, ServiceEvents } from '../backend.ts';
 import { createHost } from '../node/host.ts';
 import type { Log } from '../observe/log.ts';
-import { BACKEND_MEMBERS, type Misspelt, misspelt, PLUGIN_MEMBERS } from '../plugin/members.ts';
+import { BACKEND_MEMBERS, PLUGIN_MEMBERS } from '../plugin/contract-members.ts';
+import { type Misspelt, misspelt } from '../plugin/members.ts';
 import { createDriver } from '../sync/driver.ts';
 import { containBackend } from './contain-backend.ts';
 import { containHost } from './contain-host.ts';

@@ -12,13 +12,14 @@
  * | a frontend that nobody owns now  | an endpoint that it used to lead to                              |
  * | anything else                    | never                                                            |
  *
+ * A backend may answer in the endpoints' stead: "an endpoint" is then where it answers, for an owner that has endpoints.
  * An owner without endpoints lets go of every flow: the client is refused at once instead of talking to an address
  * that is gone for as long as it keeps talking. Frontends are addresses with a port, and node ports on every address
  * that accepts them; who owns one that several claim is the rule of core/model/claims.ts.
  *
  * Only UDP is remembered, so that a change of other service ports costs one comparison each.
  */
-import type { Change, NodeView, ServicePort } from '../backend.ts';
+import type { AddressPort, Change, NodeView, ServicePort } from '../backend.ts';
 import { type Claim, compareClaims, type DestinationKind, frontends } from '../model/claims.ts';
 import { ipPort } from '../model/ip.ts';
 import { acceptsNodePorts } from '../model/oracle.ts';
@@ -43,8 +44,11 @@ export interface Search {
 }
 
 export interface UDPFrontends {
-  /** Note a change that took effect. A full one makes the next search look at every frontend. */
-  apply(change: Change): void;
+  /**
+   * Note a change that took effect. A full one makes the next search look at every frontend. `answersAt`: where the
+   * backend answers itself; undefined: endpoints do.
+   */
+  apply(change: Change, answersAt?: readonly AddressPort[]): void;
   /** Has anything moved since the last take()? */
   moved(): boolean;
   /** A search for what moved since the last call; undefined when nothing did. */
@@ -74,6 +78,8 @@ export function createUDPFrontends(): UDPFrontends {
   const claims = new Map<FrontendKey, readonly Claim[]>();
   let nodePorts = 0;
   let node: NodeView | undefined;
+  /** Where the backend answers in the endpoints' stead. */
+  let own: ReadonlySet<string> | undefined;
   let moved: Moved | undefined;
   let taken: Moved | undefined;
 
@@ -107,6 +113,18 @@ export function createUDPFrontends(): UDPFrontends {
     if (port.nodePort !== 0) nodePorts--;
   }
 
+  /** All to which a flow may stay, whichever list its first packet was balanced over. */
+  function answerersOf(port: ServicePort): ReadonlySet<string> {
+    const endpoints = endpointsOf(port);
+    return own === undefined || endpoints.size === 0 ? endpoints : own;
+  }
+
+  function answerSame(a: ServicePort, b: ServicePort): boolean {
+    if (a.cluster === b.cluster && a.local === b.local && a.keepsFlowsUDP === b.keepsFlowsUDP) return true;
+    const [were, are] = [answerersOf(a), answerersOf(b)];
+    return were.size === are.size && [...were].every((answerer) => are.has(answerer));
+  }
+
   function owner(key: FrontendKey): ServicePort | undefined {
     let best: Claim | undefined;
     for (const next of claims.get(key) ?? []) if (best === undefined || compareClaims(next, best) < 0) best = next;
@@ -115,7 +133,7 @@ export function createUDPFrontends(): UDPFrontends {
 
   function replace(before: ServicePort | undefined, after: ServicePort | undefined): void {
     if (before === after) return;
-    if (!before || !after || !sameFlows(before, after)) noteDifference(before, after);
+    if (!before || !after || !sameFrontends(before, after) || !answerSame(before, after)) noteDifference(before, after);
     if (before) release(before);
     if (after) claim(after);
   }
@@ -151,13 +169,13 @@ export function createUDPFrontends(): UDPFrontends {
     if (everything) for (const key of claims.keys()) portsOf.add(portOf(key));
     /** By identity: a service port that has changed since is another object. */
     const made = new Map<ServicePort, ReadonlySet<string>>();
-    const endpoints = (port: ServicePort): ReadonlySet<string> => {
-      const known = made.get(port) ?? endpointsOf(port);
+    const answerers = (port: ServicePort): ReadonlySet<string> => {
+      const known = made.get(port) ?? answerersOf(port);
       made.set(port, known);
       return known;
     };
     const led = (key: FrontendKey, answerer: string): boolean =>
-      (touched.get(key) ?? []).some((port) => endpoints(port).has(answerer));
+      (touched.get(key) ?? []).some((port) => answerers(port).has(answerer));
 
     return {
       untranslated,
@@ -169,10 +187,10 @@ export function createUDPFrontends(): UDPFrontends {
         if (!everything && !touched.has(exact) && !touched.has(onAnyAddress)) return false;
         const answerer = ipPort(replyIP, replyPort);
         const exactOwner = owner(exact);
-        if (exactOwner) return (everything || touched.has(exact)) && !endpoints(exactOwner).has(answerer);
+        if (exactOwner) return (everything || touched.has(exact)) && !answerers(exactOwner).has(answerer);
         const accepted = node !== undefined && acceptsNodePorts(node.nodePortAddresses, destinationIP, node);
         const nodePortOwner = accepted ? owner(onAnyAddress) : undefined;
-        if (nodePortOwner) return !endpoints(nodePortOwner).has(answerer);
+        if (nodePortOwner) return !answerers(nodePortOwner).has(answerer);
         // Nobody's now. An untranslated flow is as it should be.
         if (answerer === exact) return false;
         if (led(exact, answerer)) return true;
@@ -182,7 +200,8 @@ export function createUDPFrontends(): UDPFrontends {
   }
 
   return {
-    apply(change) {
+    apply(change, answersAt) {
+      own = answersAt && new Set(answersAt.map(({ ip, port }) => ipPort(ip, port)));
       for (const key of change.remove) replace(ports.get(key), undefined);
       for (const port of change.upsert) if (port.protocol === 'UDP') replace(ports.get(port.key), port);
       if (change.full) {
@@ -236,21 +255,15 @@ function portOf(key: FrontendKey): number {
   return Number(key.slice(key.lastIndexOf(':') + 1));
 }
 
-/** All to which a flow may stay, whichever list its first packet was balanced over. */
 function endpointsOf({ cluster, local, keepsFlowsUDP = [] }: ServicePort): ReadonlySet<string> {
   const keys = new Set<string>();
   for (const list of [cluster, local, keepsFlowsUDP]) for (const { ip, port } of list) keys.add(ipPort(ip, port));
   return keys;
 }
 
-/** Do both let the same flows live? */
-function sameFlows(a: ServicePort, b: ServicePort): boolean {
+function sameFrontends(a: ServicePort, b: ServicePort): boolean {
   const [left, right] = [frontendsOf(a), frontendsOf(b)];
-  if (left.size !== right.size) return false;
-  for (const [key, kind] of left) if (right.get(key) !== kind) return false;
-  if (a.cluster === b.cluster && a.local === b.local && a.keepsFlowsUDP === b.keepsFlowsUDP) return true;
-  const [were, are] = [endpointsOf(a), endpointsOf(b)];
-  return were.size === are.size && [...were].every((endpoint) => are.has(endpoint));
+  return left.size === right.size && [...left].every(([key, kind]) => right.get(key) === kind);
 }
 
 /** Addresses on which node ports answer; 127.0.0.0/8 stands as one. */

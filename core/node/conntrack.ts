@@ -14,15 +14,15 @@
  *   frontend that went away while no kube-proxy ran is unknown, and its flows are left alone.
  * - A failed pass is repeated after the next sync; it never fails a sync.
  */
-import type { Change, Clock, IPFamily, Logger } from '../backend.ts';
+import type { AddressPort, Change, Clock, IPFamily, Logger } from '../backend.ts';
 import { type Conntrack, openConntrack } from '../netlink/conntrack.ts';
 import { NetlinkError } from '../netlink/errors.ts';
 import { systemClock } from './clock.ts';
 import { createUDPFrontends, type Search, type UDPFrontends } from './conntrack-frontends.ts';
 
 export interface ConntrackReconciler {
-  /** A change took effect in the data plane. Returns at once, and never throws. */
-  synced(change: Change): void;
+  /** A change took effect in the data plane. Returns at once, and never throws. `answersAt`: see conntrack-frontends.ts. */
+  synced(change: Change, answersAt?: readonly AddressPort[]): void;
   /** Resolves when no pass is under way. */
   settled(): Promise<void>;
   /** Ends passes under way as soon as they pause; nothing starts any more. */
@@ -148,10 +148,10 @@ export function createConntrackReconciler(options: ConntrackReconcilerOptions): 
   }
 
   return {
-    synced(change) {
+    synced(change, answersAt) {
       if (stopped) return;
       const state = stateOf(change.family);
-      state.frontends.apply(change);
+      state.frontends.apply(change, answersAt);
       if (state.running === undefined && state.frontends.moved()) state.running = passes(state);
     },
     async settled() {

@@ -3,41 +3,14 @@
  * would be missed in silence: who writes `chek` believes that the data plane is checked. Pure.
  */
 import { nearest } from '../config/command-line.ts';
+import type { Kind } from './contract-members.ts';
 
 export interface Misspelt {
   readonly found: string;
   readonly meant: string;
 }
 
-/** What a member of the contract is: one that is called, or anything else. */
-type Kind = 'function' | 'value';
 type Known = Readonly<Record<string, Kind>>;
-
-export const PLUGIN_MEMBERS = {
-  name: 'value',
-  apiVersion: 'value',
-  summary: 'value',
-  version: 'value',
-  leavesHostAlone: 'value',
-  hidesSources: 'value',
-  endsWithProcess: 'value',
-  protocols: 'value',
-  create: 'function',
-  render: 'function',
-} as const satisfies Known;
-
-export const BACKEND_MEMBERS = {
-  families: 'value',
-  usesConntrack: 'value',
-  sync: 'function',
-  cleanup: 'function',
-  close: 'function',
-  check: 'function',
-  health: 'function',
-  initialize: 'function',
-  dump: 'function',
-  explain: 'function',
-} as const satisfies Known;
 
 const MOST_ANCESTORS = 10;
 

@@ -1,8 +1,9 @@
 /** Whether what a plugin's file exports is a `BackendPlugin` that this program can use. Pure; it calls nothing of it. */
 import { BACKEND_API_VERSION, type BackendPlugin } from '../backend.ts';
 import { PLUGIN_NAME } from '../config/validate.ts';
+import { PLUGIN_MEMBERS } from './contract-members.ts';
 import { type PluginFaultCode, pluginFault } from './fault.ts';
-import { foundInstead, misspelt, PLUGIN_MEMBERS } from './members.ts';
+import { foundInstead, misspelt } from './members.ts';
 
 export interface Expected {
   /** Begins every fault: its file. */
@@ -54,18 +55,10 @@ export function defaultExport(namespace: unknown): unknown {
 }
 
 const ESSENTIAL = ['name', 'apiVersion', 'create'] as const;
-const MEMBERS = [
-  ...ESSENTIAL,
-  'summary',
-  'version',
-  'leavesHostAlone',
-  'hidesSources',
-  'endsWithProcess',
-  'protocols',
-  'render',
-  'default',
-] as const;
-type Members = Readonly<Record<(typeof MEMBERS)[number], unknown>>;
+/** Those of the contract, and that of an ES module which became one of CommonJS. */
+type Member = keyof BackendPlugin | 'default';
+const MEMBERS = [...Object.keys(PLUGIN_MEMBERS), 'default'] as readonly Member[];
+type Members = Readonly<Record<Member, unknown>>;
 
 /** Each read once; a member that throws when it is read counts as not there. Undefined for what has no members. */
 function membersOf(value: unknown): Members | undefined {

@@ -20,6 +20,11 @@ export interface BackendUse {
   readonly backend: Backend;
   /** The plugin's name; begins every error of the backend. */
   readonly backendName: string;
+  /**
+   * Connections pass through the backend itself. One of another name that takes over programs beside it, and it is
+   * closed by `Sync.closeLeft`, after which nothing falls between.
+   */
+  readonly endsWithProcess?: boolean;
   /** Called once the backend is closed: its Host may go. */
   readonly release?: () => void;
   /** A sync that was given up when another backend took over has ended: it may have programmed what is gone since. */
@@ -55,6 +60,7 @@ export interface LoopsOptions extends BackendUse {
 export interface Loops {
   readonly backend: Backend;
   readonly name: string;
+  readonly endsWithProcess: boolean;
   readonly families: readonly IPFamily[];
   /** Something of this family became dirty; `since` when, if not just now. */
   wake(family: IPFamily, since?: number): void;
@@ -130,6 +136,7 @@ export function startLoops(options: LoopsOptions): Loops {
   return {
     backend,
     name: backendName,
+    endsWithProcess: options.endsWithProcess === true,
     families: served,
     wake: (family, since) => loops.get(family)?.wake(since),
     nodeChanged() {

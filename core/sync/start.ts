@@ -3,7 +3,7 @@
  * for what a loop does and store.ts for what makes a family dirty. The source, the backend and the node's settings can
  * each be replaced while it runs; the store and with it what is known of the cluster stay.
  */
-import type { Backend, Change, Clock, IPFamily, Logger, UsesConntrack } from '../backend.ts';
+import type { AddressPort, Backend, Change, Clock, IPFamily, Logger, UsesConntrack } from '../backend.ts';
 import type { InterfaceAddress, NodeSettings } from '../model/node-settings.ts';
 import { nodeView } from '../model/node-view.ts';
 import type { Node, Service } from '../model/objects.ts';
@@ -19,8 +19,8 @@ import { createStore } from './store.ts';
 
 /** Keeps conntrack from holding flows to what is no longer right; see core/node/conntrack.ts. */
 export interface Conntrack {
-  /** A change took effect. Returns at once. */
-  synced(change: Change): void;
+  /** A change took effect. `answersAt`: where the backend answers in the endpoints' stead. Returns at once. */
+  synced(change: Change, answersAt?: readonly AddressPort[]): void;
   /** Resolves when nothing of it is under way; nothing starts any more. */
   stop(): Promise<void>;
 }
@@ -81,12 +81,14 @@ export interface Sync {
   configure(settings: NodeSettings): void;
   /**
    * Program another backend, or the same one at another pace, from everything that is known. The one before is closed
-   * first (unless it is the same object), and what it programmed stays. Rejects before anything changed if the new one
+   * first (unless it is the same object, or goes on until `closeLeft`), and what it programmed stays. Rejects before anything changed if the new one
    * serves no family. `onTakeover` is waited for when the last sync of the one before has ended and was told of, or was
    * given up after five seconds, which is what both its ending and closing may take. Another pace waits for a sync in
    * flight however long that takes, and gives way to the next replacement.
    */
   replaceBackend(use: BackendUse, onTakeover?: () => void | Promise<void>): Promise<void>;
+  /** Close what goes on serving though another backend took over: to be called once that one has programmed everything. */
+  closeLeft(): Promise<void>;
   /**
    * Take the objects from elsewhere. Rejects, leaving all as it was, if that source cannot start. The present source
    * delivers until the new one has its first complete state, from which on the Node is `nodeName` (default: as before);
@@ -125,6 +127,8 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
   });
   const switchboard = createSourceSwitch(store);
   let loops = loopsOf(options);
+  /** Told nothing any more, and still serving. */
+  const left = new Set<Loops>();
   /** Replacements are made one after the other. */
   let replacing: Promise<unknown> = Promise.resolve();
   let stopping = false;
@@ -133,7 +137,8 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
   let overtake = (): void => {};
 
   function loopsOf(use: BackendUse): Loops {
-    const conntrack = usesConntrack(use.backend) ? options.conntrack : undefined;
+    const backend: Backend & Partial<UsesConntrack> = use.backend;
+    const conntrack = backend.usesConntrack === true ? options.conntrack : undefined;
     return startLoops({
       ...use,
       families,
@@ -147,7 +152,7 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
       onSyncFailed: (event) => tell(options.onSyncFailed, event),
       onQueued: (family) => tell(options.onQueued, family),
       onApplied(change) {
-        reconcile(conntrack, change);
+        reconcile(() => conntrack?.synced(change, backend.answersAt?.(change.family)), change);
         tell(options.onApplied, change);
       },
       onIdle: wakeWaiting,
@@ -164,11 +169,10 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
   }
 
   /** Nor must a fault in what comes after a sync. */
-  function reconcile(conntrack: Conntrack | undefined, change: Change): void {
+  function reconcile(work: () => void, { family }: Change): void {
     try {
-      conntrack?.synced(change);
+      work();
     } catch (error) {
-      const { family } = change;
       log.error('Flows could not be compared with a change; this is a bug', { family, error: describeError(error) });
     }
   }
@@ -213,7 +217,16 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
       });
     }
     await onTakeover();
-    await inTime(before.close(), ended ? Math.max(0, until - clock.now()) : 0);
+    if (ended && before.endsWithProcess && before.name !== name) left.add(before);
+    else await inTime(before.close(), ended ? Math.max(0, until - clock.now()) : 0);
+    // Two of one name would be in each other's way.
+    await closeLeft((one) => one.name === name);
+  }
+
+  async function closeLeft(which: (one: Loops) => boolean = () => true): Promise<void> {
+    const chosen = [...left].filter(which);
+    for (const one of chosen) left.delete(one);
+    await Promise.all(chosen.map((one) => inTime(one.close(), LEAVING_LIMIT_MS)));
   }
 
   async function inTime(work: Promise<void>, limitMs: number): Promise<boolean> {
@@ -250,7 +263,7 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
       await Promise.all([...sources].map(stopSource));
       await loops.stop();
       await options.conntrack?.stop();
-      await loops.close();
+      await Promise.all([loops.close(), closeLeft()]);
     },
 
     health() {
@@ -307,6 +320,8 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
       });
     },
 
+    closeLeft: () => closeLeft(),
+
     replaceSource: (next, onLive = () => {}, nodeName = settings.nodeName) =>
       inTurn(async () => {
         if (stopping) return;
@@ -332,8 +347,4 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
         }
       }),
   };
-}
-
-function usesConntrack(backend: Backend & Partial<UsesConntrack>): boolean {
-  return backend.usesConntrack === true;
 }

@@ -252,6 +252,18 @@ export interface HealthReporting {
  */
 export interface UsesConntrack {
   readonly usesConntrack: true;
+  /**
+   * For a backend that answers in the endpoints' stead: the addresses and ports that destinations are translated to, as
+   * of the last sync of this family that succeeded. Without it a flow is right where it leads to an endpoint; with it,
+   * where it leads to one of these, and its Service has endpoints. Answers at once, from memory.
+   */
+  answersAt?(family: IPFamily): readonly AddressPort[];
+}
+
+export interface AddressPort {
+  /** Canonical text. */
+  readonly ip: string;
+  readonly port: number;
 }
 
 /** The backend sets kernel parameters, and needs more privilege for that than for the rest. */

@@ -102,8 +102,10 @@ test('it has the abilities that the plugin has, and calls them in the context of
     check: see('check', { intact: true }),
     health: see('health', { healthy: false, reason: 'ill' }),
     initialize: see('initialize'),
+    answersAt: see('answersAt', []),
   });
   assert.is(backend.usesConntrack, true);
+  assert.equal(backend.answersAt?.('IPv4'), []);
   assert.is(await backend.sync(change()), DONE);
   await backend.cleanup();
   await backend.close();
@@ -112,7 +114,7 @@ test('it has the abilities that the plugin has, and calls them in the context of
   backend.initialize?.('IPv4', change().node);
   assert.equal(
     seen.map(([name, where]) => [name, where === context]),
-    ['sync', 'cleanup', 'close', 'check', 'health', 'initialize'].map((name) => [name, true]),
+    ['answersAt', 'sync', 'cleanup', 'close', 'check', 'health', 'initialize'].map((name) => [name, true]),
   );
 });
 

@@ -264,4 +264,46 @@ test('a change costs what it holds, whatever else there is', () => {
   assert.not(stale(search, '10.97.0.8:53', B), 'only what moved is looked at');
 });
 
+// A backend that answers in the endpoints' stead ------------------------------------------------------------------------
+
+const PROXY = '192.168.50.10:40001';
+const [PROXY_IP, PROXY_PORT] = ['192.168.50.10', 40_001] as const;
+const ANSWERS = [{ ip: PROXY_IP, port: PROXY_PORT }];
+
+function proxied(...changes: readonly Change[]): UDPFrontends {
+  const frontends = createUDPFrontends();
+  for (const [index, change] of changes.entries()) {
+    frontends.apply(change, ANSWERS);
+    if (index < changes.length - 1) frontends.take();
+  }
+  return frontends;
+}
+
+test('flows that lead to a backend which answers itself are right, and those that lead past it to endpoints are not', () => {
+  const search = proxied(full([dns([A])])).take()!;
+  assert.not(stale(search, VIP, PROXY));
+  assert.ok(stale(search, VIP, A));
+  assert.ok(stale(search, VIP), 'untranslated');
+});
+
+test('endpoints behind it come and go without a flow being looked at, until none is left', () => {
+  assert.not(proxied(full([dns([A, B])]), partial([dns([B])])).moved());
+  const empty = proxied(full([dns([A])]), partial([dns([])])).take()!;
+  assert.ok(stale(empty, VIP, PROXY));
+});
+
+test('flows that it answered for a Service which is gone are stale', () => {
+  const [port] = [dns([A])];
+  const search = proxied(full([port]), partial([], [port.key])).take()!;
+  assert.ok(stale(search, VIP, PROXY));
+  assert.not(stale(search, ELSEWHERE, PROXY));
+});
+
+test('once it answers elsewhere, what leads to where it did is stale', () => {
+  const frontends = proxied(full([dns([A])]));
+  frontends.take();
+  frontends.apply(full([dns([A])]), [{ ip: PROXY_IP, port: PROXY_PORT + 1 }]);
+  assert.ok(stale(frontends.take()!, VIP, PROXY));
+});
+
 test.run();

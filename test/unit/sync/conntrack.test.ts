@@ -1,8 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Backend, Change } from '../../../core/backend.ts';
+import type { Backend, Change, UsesConntrack } from '../../../core/backend.ts';
 import type { Source } from '../../../core/source/source.ts';
-import { startSync } from '../../../core/sync/start.ts';
+import { type Conntrack, startSync } from '../../../core/sync/start.ts';
 import { SETTINGS } from './fake-backend.ts';
 import { fakeClock } from './fake-clock.ts';
 import { fakeLog } from './fake-log.ts';
@@ -10,7 +10,7 @@ import { service } from './objects.ts';
 
 const test = suite('conntrack after syncs');
 
-async function world(usesConntrack: unknown, synced?: (change: Change) => void) {
+async function world(usesConntrack: unknown, synced?: Conntrack['synced'], members: Partial<UsesConntrack> = {}) {
   const clock = fakeClock();
   const log = fakeLog();
   const seen: Change[] = [];
@@ -30,7 +30,7 @@ async function world(usesConntrack: unknown, synced?: (change: Change) => void) 
   };
   const sync = await startSync({
     source: { start: async (sink) => resolve(sink), async stop() {} },
-    backend: Object.assign(backend, { usesConntrack }),
+    backend: Object.assign(backend, { usesConntrack, ...members }),
     backendName: 'fake',
     settings: SETTINGS,
     addresses: () => [],
@@ -74,6 +74,19 @@ test('a backend that does not use conntrack has its changes kept from it', async
     await sync.stop();
     assert.equal(seen, []);
   }
+});
+
+test("where the backend answers in the endpoints' stead is told with each change, and a fault in that fails no sync", async () => {
+  const told: unknown[] = [];
+  const synced: Conntrack['synced'] = (_, answersAt) => told.push(answersAt);
+  await world(true, synced, { answersAt: (family) => [{ ip: family, port: 1 }] });
+  assert.equal(told, [[{ ip: 'IPv4', port: 1 }]]);
+  const { log, sync } = await world(true, synced, {
+    answersAt() {
+      throw new Error('odd');
+    },
+  });
+  assert.equal([sync.health().healthy, log.at('error')[0]?.values.error, told.length], [true, 'odd', 1]);
 });
 
 test('a fault there fails no sync', async () => {

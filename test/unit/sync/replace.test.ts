@@ -66,6 +66,34 @@ test('another backend gets everything that is known, at once, after the one befo
   );
 });
 
+test('a backend that connections pass through goes on until it is told that another one has programmed everything', async () => {
+  const { sync, clock, sink, calls, told } = await settledWorld(fill, { endsWithProcess: true });
+  await sync.replaceBackend({ backend: otherBackend(calls).backend, backendName: 'other' });
+  await clock.advance(0);
+  sink.upsertService(service('api'));
+  await clock.advance(10_000);
+  assert.equal([calls, told()], [['other.sync', 'other.sync'], []]);
+  await sync.closeLeft();
+  assert.is(calls.at(-1), 'backend.close');
+  await sync.closeLeft();
+  assert.is(calls.filter((call) => call === 'backend.close').length, 1);
+});
+
+test('one of the same name waits for it to be closed, and so does the end', async () => {
+  const first = await settledWorld(fill, { endsWithProcess: true });
+  await first.sync.replaceBackend({ backend: otherBackend(first.calls).backend, backendName: 'other' });
+  const again = otherBackend();
+  await first.sync.replaceBackend({ backend: again.backend, backendName: 'fake' });
+  assert.equal(first.calls, ['other.close', 'backend.close']);
+  const second = await settledWorld(fill, { endsWithProcess: true });
+  await second.sync.replaceBackend({ backend: otherBackend(second.calls).backend, backendName: 'fake' });
+  assert.equal(second.calls, ['backend.close']);
+  const third = await settledWorld(fill, { endsWithProcess: true });
+  await third.sync.replaceBackend({ backend: otherBackend(third.calls).backend, backendName: 'other' });
+  await third.sync.stop();
+  assert.equal([...third.calls].sort().slice(0, 2), ['backend.close', 'other.close']);
+});
+
 test('a sync in flight ends before another backend begins, and its change is not lost', async () => {
   const { sync, clock, sink, act, calls } = await settledWorld(fill);
   act.sync = () => later(clock, 500, { operations: 1, bytes: 1 });
