@@ -69,6 +69,12 @@ export function kernelMemory(): number {
   return kilobytes.reduce((sum, match) => sum + Number(match[1]), 0) / 1024;
 }
 
+/** The median of each figure of several runs, which have the same ones. */
+export function medianFigures(runs: readonly Figures[]): Figures {
+  const names = Object.keys(runs[0] ?? {});
+  return Object.fromEntries(names.map((name) => [name, median(runs.map((figures) => figures[name] ?? Number.NaN))]));
+}
+
 /** The upper of the two middle ones, if there are two; NaN of none. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);

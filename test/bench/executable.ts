@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { enterIsolation } from '../../build/isolate.ts';
-import { type Figures, median } from './cost.ts';
+import { type Figures, median, medianFigures } from './cost.ts';
 import { builtExecutable, ROOT } from './executable-file.ts';
 
 const { values } = parseArgs({
@@ -70,7 +70,7 @@ function line({ first_rule_ms, ready_ms, private_mib, resident_mib }: Figures): 
 async function medians(program: readonly string[], backend: string, manifests: string): Promise<Figures> {
   const runs: Figures[] = [];
   for (let run = 0; run < Number(values.runs); run++) runs.push(await oneStart(program, backend, manifests));
-  return Object.fromEntries(Object.keys(runs[0]!).map((name) => [name, median(runs.map((run) => run[name]!))]));
+  return medianFigures(runs);
 }
 
 async function medianOf(measure: () => Promise<number>): Promise<number> {

@@ -15,7 +15,8 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { INSIDE } from '../vm/inside.ts';
-import { type Figures, median } from './cost.ts';
+import { type Figures, medianFigures } from './cost.ts';
+import { figureText, printJSON, printLine, type Row } from './figure-table.ts';
 import { inNewNamespace, profiled, restored, runPart } from './ipvs-parts.ts';
 
 const { values } = parseArgs({
@@ -27,12 +28,6 @@ const { values } = parseArgs({
     profile: { type: 'string', default: '' },
   },
 });
-
-interface Row {
-  readonly label: string;
-  readonly unit: string;
-  readonly figure: string;
-}
 
 function steps(name: string, label: string): readonly Row[] {
   return [
@@ -83,26 +78,17 @@ const ROWS: readonly Row[] = [
 
 function show(columns: ReadonlyMap<number, Figures>): void {
   const sizes = [...columns.keys()];
-  const cells = (texts: readonly string[]): string => texts.map((text) => text.padStart(14)).join('');
   console.error(`\nipvs, Services × ${values.endpoints} endpoints, medians of ${values.runs} runs, emulated processor`);
-  console.error(
-    `  ${''.padEnd(44)}${cells([...sizes.map((n) => n.toLocaleString('en')), ...(sizes.length > 1 ? ['ratio'] : [])])}`,
-  );
+  printLine('', [...sizes.map((n) => n.toLocaleString('en')), ...(sizes.length > 1 ? ['ratio'] : [])]);
   for (const { label, unit, figure } of ROWS) {
     const figures = [...columns.values()].map((column) => column[figure]);
     const ratio = (figures.at(-1) ?? Number.NaN) / (figures[0] ?? Number.NaN);
     const texts = [
-      ...figures.map(format),
+      ...figures.map((value) => figureText(value)),
       ...(sizes.length > 1 ? [Number.isFinite(ratio) ? ratio.toFixed(1) : ''] : []),
     ];
-    console.error(`  ${`${label} (${unit})`.padEnd(44)}${cells(texts)}`);
+    printLine(`${label} (${unit})`, texts);
   }
-}
-
-function format(value: number | undefined): string {
-  if (value === undefined || Number.isNaN(value)) return '–';
-  if (Number.isInteger(value)) return value.toLocaleString('en');
-  return value.toLocaleString('en', value < 10 ? { maximumSignificantDigits: 3 } : { maximumFractionDigits: 1 });
 }
 
 function measureOnce(services: number): Figures {
@@ -124,11 +110,6 @@ function measureOnce(services: number): Figures {
   };
 }
 
-function medians(all: readonly Figures[]): Figures {
-  const names = Object.keys(all[0] ?? {});
-  return Object.fromEntries(names.map((name) => [name, median(all.map((figures) => figures[name] ?? Number.NaN))]));
-}
-
 function measureAll(): void {
   const largest = Number(values['max-services']);
   if (values.profile !== '') {
@@ -138,9 +119,8 @@ function measureAll(): void {
   const sizes = [...new Set([Math.min(1_000, largest), largest])];
   const columns = new Map<number, Figures>();
   for (const services of sizes) {
-    columns.set(services, medians(Array.from({ length: Number(values.runs) }, () => measureOnce(services))));
-    const rounded = Object.entries(columns.get(services)!).map(([name, value]) => [name, Number(value.toPrecision(4))]);
-    console.log(JSON.stringify({ bench: 'ipvs', services, ...Object.fromEntries(rounded) }));
+    columns.set(services, medianFigures(Array.from({ length: Number(values.runs) }, () => measureOnce(services))));
+    printJSON({ bench: 'ipvs', services }, columns.get(services)!);
   }
   show(columns);
 }

@@ -10,7 +10,8 @@
 import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { enterIsolation } from '../../build/isolate.ts';
-import { type Figures, median } from './cost.ts';
+import { type Figures, medianFigures } from './cost.ts';
+import { figureText, printJSON, printLine, type Row } from './figure-table.ts';
 import { burstPart, measureFirstPacket, type Variant } from './first-packet.ts';
 import type { Load } from './load.ts';
 import type { ReferenceLayout } from './nftables-reference.ts';
@@ -40,16 +41,13 @@ const layouts = values.layouts.split(',').filter(Boolean) as readonly ReferenceL
 const MOST_REFERENCE_SERVICES = 10_000;
 const FIRST_PACKET_SERVICES = 10_000;
 
-interface Row {
-  readonly label: string;
-  readonly unit: string;
-  readonly figure: string;
+interface AimedRow extends Row {
   /** Most that we want at so many Services; undefined: no target. */
   readonly target?: (services: number) => number | undefined;
 }
 
 const always = (most: number) => () => most;
-const OURS: readonly Row[] = [
+const OURS: readonly AimedRow[] = [
   {
     label: 'load from nothing, all in all',
     unit: 'ms',
@@ -66,7 +64,7 @@ const OURS: readonly Row[] = [
   { label: '    parse, plan and compare', unit: 'ms', figure: 'adopt_plan_encode_ms' },
   { label: '    kernel', unit: 'ms', figure: 'adopt_kernel_ms' },
   { label: '  written', unit: 'operations', figure: 'adopt_operations', target: always(0) },
-  ...(['change', 'new', 'delete'] as const).flatMap((name, at): Row[] => [
+  ...(['change', 'new', 'delete'] as const).flatMap((name, at): AimedRow[] => [
     {
       label: ['one endpoint changed', 'new Service', 'Service deleted'][at]!,
       unit: 'ms',
@@ -97,29 +95,21 @@ const REFERENCE: readonly Row[] = [
   { label: 'kernel memory', unit: 'MiB', figure: 'kernel_memory_mib' },
 ];
 
-function show(title: string, rows: readonly Row[], columns: ReadonlyMap<number, Figures>): void {
-  const cells = (texts: readonly string[]): string => texts.map((text) => text.padStart(14)).join('');
+function show(title: string, rows: readonly AimedRow[], columns: ReadonlyMap<number, Figures>): void {
+  const notReached = `> ${limitMs / 1000} s`;
   console.error(`\n${title}`);
-  console.error(`  ${''.padEnd(44)}${cells([...columns.keys()].map((n) => n.toLocaleString('en')))}   target`);
+  const sizes = [...columns.keys()].map((n) => n.toLocaleString('en'));
+  printLine('', sizes, '   target');
   for (const { label, unit, figure, target } of rows) {
-    const texts = [...columns.values()].map((figures) => format(figures[figure]));
+    const texts = [...columns.values()].map((figures) => figureText(figures[figure], notReached));
     const wanted = [...columns.keys()].map((services) => target?.(services)).filter((most) => most !== undefined);
     const goal = wanted.length === 0 ? '' : `   ≤ ${[...new Set(wanted)].join(', ')}`;
-    console.error(`  ${`${label} (${unit})`.padEnd(44)}${cells(texts)}${goal}`);
+    printLine(`${label} (${unit})`, texts, goal);
   }
 }
 
-function format(value: number | undefined): string {
-  if (value === undefined) return '–';
-  if (Number.isNaN(value)) return `> ${limitMs / 1000} s`;
-  if (Number.isInteger(value)) return value.toLocaleString('en');
-  return value.toLocaleString('en', value < 10 ? { maximumSignificantDigits: 3 } : { maximumFractionDigits: 1 });
-}
-
-/** For machines: figures that were not reached are null. */
-function record(what: string, services: number, figures: Readonly<Record<string, number>>): void {
-  const rounded = Object.entries(figures).map(([name, value]) => [name, Number(value.toPrecision(4))]);
-  console.log(JSON.stringify({ bench: what, services, endpoints, ...Object.fromEntries(rounded) }));
+function record(what: string, services: number, figures: Figures): void {
+  printJSON({ bench: what, services, endpoints }, figures);
 }
 
 function commandOf(namespace: string, part: string): readonly [string, ...string[]] {
@@ -153,11 +143,6 @@ function inNewNamespace<T>(work: (namespace: string) => T): T {
   }
 }
 
-function medians(all: readonly Figures[]): Figures {
-  const names = Object.keys(all[0] ?? {});
-  return Object.fromEntries(names.map((name) => [name, median(all.map((figures) => figures[name] ?? Number.NaN))]));
-}
-
 function measureSizes(): void {
   const sizes = [1_000, 10_000, 100_000].filter((services) => services <= largest);
   if (sizes.length === 0) sizes.push(largest);
@@ -170,7 +155,7 @@ function measureSizes(): void {
         ...runPart(namespace, `adopt::${services}`),
       })),
     );
-    columns.set(services, medians(all));
+    columns.set(services, medianFigures(all));
     record('nftables', services, columns.get(services)!);
   }
   show(`nftables, Services × ${endpoints} endpoints`, OURS, columns);

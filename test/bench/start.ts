@@ -17,7 +17,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { enterIsolation } from '../../build/isolate.ts';
-import { type Figures, median } from './cost.ts';
+import { type Figures, medianFigures } from './cost.ts';
 import { builtExecutable } from './executable-file.ts';
 
 const { values } = parseArgs({
@@ -78,8 +78,7 @@ async function medians(backend: string, services: number, endpoints: number): Pr
     for (let run = 0; run < Number(values.runs); run++) {
       runs.push(await oneStart(backend, join(folder, 'kube-proxy', 'kubeconfig')));
     }
-    const names = Object.keys(runs[0]!);
-    return Object.fromEntries(names.map((name) => [name, median(runs.map((run) => run[name]!))]));
+    return medianFigures(runs);
   } finally {
     await end(server);
     rmSync(folder, { recursive: true, force: true });

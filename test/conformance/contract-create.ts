@@ -1,27 +1,18 @@
 /** Behaviours of the plugin itself and of create(). */
 import { BACKEND_API_VERSION } from '../../core/backend.ts';
+import { BACKEND_MEMBERS, PLUGIN_MEMBERS } from '../../core/plugin/contract-members.ts';
 import { type Behaviour, brief, broken, doubtful, isVerdict, sayThrown, untried } from './behaviour.ts';
 import { memberNames, misspelt, slipFor } from './member-names.ts';
 import { difference, lookAgain, sameLines } from './trial.ts';
 
 const METHODS = ['sync', 'cleanup', 'close'] as const;
-const ABILITIES = ['check', 'health', 'initialize', 'dump', 'explain'] as const;
+const ABILITIES = Object.entries(BACKEND_MEMBERS).flatMap(([name, kind]) =>
+  kind === 'function' && !METHODS.some((method) => method === name) ? [name] : [],
+);
 
 /** Begins the reason why nothing can be tried with these options. */
 export const OPTIONS_REFUSED = 'create() refuses the options that were given: ';
 const RETURN = 'return { families: ["IPv4"], sync, cleanup, close } from create()';
-const PLUGIN_MEMBERS = [
-  'name',
-  'apiVersion',
-  'summary',
-  'version',
-  'leavesHostAlone',
-  'hidesSources',
-  'endsWithProcess',
-  'protocols',
-  'create',
-  'render',
-] as const;
 const OPTIONS_REMEDY = 'give those that it needs with --backend-option NAME=VALUE';
 
 export const CREATE_BEHAVIOURS: readonly Behaviour[] = [
@@ -152,8 +143,8 @@ export const CREATE_BEHAVIOURS: readonly Behaviour[] = [
     async try(trial) {
       const { backend } = await trial.open();
       const found = [
-        ...misspelt(memberNames(trial.subject.plugin), PLUGIN_MEMBERS),
-        ...misspelt(memberNames(backend), ['families', ...METHODS, ...ABILITIES, 'usesConntrack']),
+        ...misspelt(memberNames(trial.subject.plugin), Object.keys(PLUGIN_MEMBERS)),
+        ...misspelt(memberNames(backend), Object.keys(BACKEND_MEMBERS)),
       ];
       if (found.length > 0) throw doubtful('names of the contract, or names of your own', found.join('; '));
       return undefined;

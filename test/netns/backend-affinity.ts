@@ -7,9 +7,10 @@ import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { IPFamily } from '../../core/backend.ts';
 import { ENDPOINT_PORT } from '../conformance/matrix.ts';
-import { endpointSlice, service } from '../conformance/objects.ts';
+import { endpointSlice, type KubernetesObject, service } from '../conformance/objects.ts';
 import { answerer, ask, BOTH, type DataPlane, flagsOf, play, serviceOf, VIP, VIP6 } from './backend-scene.ts';
 import type { World } from './world.ts';
+import type { Pod } from './world-topology.ts';
 
 export function affinityTests(test: Test, plane: DataPlane): void {
   keptAffinityTest(test, plane);
@@ -74,35 +75,40 @@ export function lastingAffinityTests(test: Test, plane: DataPlane): void {
   udpAffinityTest(test, plane);
 }
 
+const NODE_PORT = 30085;
+const EXTERNAL_IP = '203.0.113.7';
+
+/** A Service with affinity that clients reach by clusterIP, node port and external IP. */
+export function reachedEachWay(pods: readonly Pod[]): readonly KubernetesObject[] {
+  const ways = { type: 'NodePort', nodePort: NODE_PORT, externalIPs: [EXTERNAL_IP] } as const;
+  return serviceOf({ name: 'web', clusterIPs: { IPv4: VIP }, ...ways, affinitySeconds: 600 }, pods);
+}
+
+/** Who answers each of these clients, the same whichever way it comes. */
+export async function askEachWay(world: World, clients: readonly string[]): Promise<readonly string[]> {
+  const first = await ask(world, 'client', clients);
+  assert.equal(await ask(world, 'client', clients, world.nodeIPs.IPv4[0], NODE_PORT), first, 'by node port');
+  assert.equal(await ask(world, 'client', clients, EXTERNAL_IP), first, 'by external IP');
+  return first;
+}
+
 /** Where all ways to a Service port share it. */
 function sharedAffinityTest(test: Test, plane: DataPlane): void {
   const flags = flagsOf(plane);
 
   test(`${plane.title}: 200 clients keep one endpoint by clusterIP, node port, external IP, and through a crash`, async () => {
     const objects = (world: World, count: number) =>
-      serviceOf(
-        {
-          name: 'web',
-          clusterIPs: { IPv4: VIP },
-          type: 'NodePort',
-          nodePort: 30085,
-          externalIPs: ['203.0.113.7'],
-          affinitySeconds: 600,
-        },
-        [...world.pods, ...world.remotePods].slice(0, count),
-      );
+      reachedEachWay([...world.pods, ...world.remotePods].slice(0, count));
     await play(
       { flags, objects: (world) => objects(world, 5), world: { clientAddressCount: 200 } },
       async ({ world, proxy }) => {
         const clients = world.clientIPs.IPv4;
-        const first = await ask(world, 'client', clients);
+        const first = await askEachWay(world, clients);
         assert.is(new Set(first).size, 5, [...new Set(first)].join(' '));
-        assert.equal(await ask(world, 'client', clients, world.nodeIPs.IPv4[0], 30085), first, 'by node port');
-        assert.equal(await ask(world, 'client', clients, '203.0.113.7'), first, 'by external IP');
         await proxy.stop('SIGKILL');
         assert.equal(await ask(world, 'client', clients), first, 'with no program running');
         await proxy.start();
-        assert.equal(await ask(world, 'client', clients, world.nodeIPs.IPv4[0], 30085), first, 'after the crash');
+        assert.equal(await ask(world, 'client', clients, world.nodeIPs.IPv4[0], NODE_PORT), first, 'after the crash');
         await proxy.apply(objects(world, 4));
         const after = await ask(world, 'client', clients);
         const gone = world.remotePods[1]!.name;

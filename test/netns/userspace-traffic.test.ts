@@ -9,14 +9,19 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { addressTests, clusterIPTests, quietTest } from './backend-addresses.ts';
-import { affinityTests, prolongedAffinityTest, switchedAffinityTest, udpAffinityTest } from './backend-affinity.ts';
+import {
+  affinityTests,
+  askEachWay,
+  prolongedAffinityTest,
+  reachedEachWay,
+  switchedAffinityTest,
+  udpAffinityTest,
+} from './backend-affinity.ts';
 import { comingAndGoingTest, flipTests, killedTest } from './backend-changes.ts';
-import { guardTests, loopbackTest } from './backend-guards.ts';
-import { oddServicesTest } from './backend-odd-services.ts';
+import { loopbackTest } from './backend-guards.ts';
 import { rollingTest } from './backend-rolling.ts';
-import { ask, BOTH, flagsOf, play, serviceOf, VIP } from './backend-scene.ts';
-import { hairpinTest, namelessHairpinTest, trafficTests } from './backend-traffic.ts';
+import { ask, BOTH, flagsOf, play, serviceOf } from './backend-scene.ts';
+import { tableTests } from './backend-tables.ts';
 import { userspacePlane } from './backend-userspace.ts';
 import { isolateTests } from './isolated.ts';
 import type { World } from './world.ts';
@@ -24,10 +29,7 @@ import type { World } from './world.ts';
 await isolateTests(['nftables']);
 const test = suite('userspace traffic');
 const plane = userspacePlane();
-trafficTests(test, plane);
-hairpinTest(test, plane);
-namelessHairpinTest(test, plane);
-guardTests(test, plane);
+tableTests(test, plane);
 loopbackTest(test, plane);
 affinityTests(test, plane);
 prolongedAffinityTest(test, plane);
@@ -37,30 +39,12 @@ comingAndGoingTest(test, plane);
 killedTest(test, plane);
 rollingTest(test, plane);
 flipTests(test, plane);
-addressTests(test, plane);
-clusterIPTests(test, plane);
-quietTest(test, plane);
-oddServicesTest(test, plane);
 
 test(`${plane.title}: clients keep one endpoint whichever way they come to a Service port`, async () => {
-  const objects = (world: World) =>
-    serviceOf(
-      {
-        name: 'web',
-        clusterIPs: { IPv4: VIP },
-        type: 'NodePort',
-        nodePort: 30085,
-        externalIPs: ['203.0.113.7'],
-        affinitySeconds: 600,
-      },
-      [...world.pods, ...world.remotePods],
-    );
+  const objects = (world: World) => reachedEachWay([...world.pods, ...world.remotePods]);
   await play({ flags: flagsOf(plane), objects, world: { clientAddressCount: 40 } }, async ({ world }) => {
-    const clients = world.clientIPs.IPv4;
-    const first = await ask(world, 'client', clients);
-    assert.ok(new Set(first).size > 1);
-    assert.equal(await ask(world, 'client', clients, world.nodeIPs.IPv4[0], 30085), first, 'by node port');
-    assert.equal(await ask(world, 'client', clients, '203.0.113.7'), first, 'by external IP');
+    const servers = await askEachWay(world, world.clientIPs.IPv4);
+    assert.ok(new Set(servers).size > 1);
   });
 });
 

@@ -20,13 +20,12 @@ const realOf = (pod: Pod): string => `${pod.ip.IPv4}:${ENDPOINT_PORT}`;
 const weightOf = async (world: World, pod: Pod) => (await weights(world, SERVER)).get(realOf(pod));
 
 /** A connection, the pod that it has, and the others. */
-async function connect(world: World): Promise<readonly [flow: HeldFlow, served: Pod, others: readonly Pod[]]> {
-  const flow = await world.hold('client', {
-    protocol: 'TCP',
-    destinationIP: VIP,
-    destinationPort: 80,
-    timeoutMs: 1500,
-  });
+async function connect(
+  world: World,
+  protocol: 'TCP' | 'UDP' = 'TCP',
+  destinationPort = 80,
+): Promise<readonly [flow: HeldFlow, served: Pod, others: readonly Pod[]]> {
+  const flow = await world.hold('client', { protocol, destinationIP: VIP, destinationPort, timeoutMs: 1500 });
   const name = answerer(flow.first);
   const served = world.pods.find((pod) => pod.name === name);
   assert.ok(served, name);
@@ -112,15 +111,8 @@ test('UDP endpoints go at once, and their clients are answered by others', async
     }),
   ];
   await play({ flags: flagsOf(ipvsPlane()), objects: (world) => dns(world.pods) }, async ({ world, proxy }) => {
-    const flow = await world.hold('client', {
-      protocol: 'UDP',
-      destinationIP: VIP,
-      destinationPort: 53,
-      timeoutMs: 1500,
-    });
-    const name = answerer(flow.first);
-    const others = world.pods.filter((pod) => pod.name !== name);
-    assert.is(others.length, 2, name);
+    const [flow, served, others] = await connect(world, 'UDP', 53);
+    assert.is(others.length, 2, served.name);
     await proxy.apply(dns(others));
     assert.equal([...(await weights(world, `${VIP}:53`)).keys()].sort(), others.map(realOf));
     // The core deletes the entry of conntrack off the sync's path.

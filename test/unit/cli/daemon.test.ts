@@ -55,16 +55,15 @@ test('a source that cannot work ends it with 2 and one line, before the backend 
   assert.not.match(daemon.log(), /Ready|\n {4}at /);
 });
 
-test('a thread that waits for a pipe for ever does not keep it from ending', async () => {
-  const pipe = join(folder, 'pipe');
-  execFileSync('mkfifo', [pipe]);
-  const plugin = join(folder, 'reads.mjs');
+/** Runs, with a plugin that begins this when its backend is created, until it is told to end. */
+async function endsDespite(statement: string): Promise<void> {
+  const plugin = join(folder, 'begins.mjs');
   writeFileSync(
     plugin,
     `import { readFile } from 'node:fs';
      const backend = { families: ['IPv4'], async sync() { return { operations: 0, bytes: 0 }; }, async cleanup() {}, async close() {} };
-     async function create() { readFile('${pipe}', () => {}); return backend; }
-     export default { name: 'reads', apiVersion: 1, summary: 'reads', leavesHostAlone: true, create };`,
+     async function create() { ${statement}; return backend; }
+     export default { name: 'begins', apiVersion: 1, summary: 'begins', leavesHostAlone: true, create };`,
   );
   const daemon = start('--manifests', file, '--backend', plugin);
   await daemon.says(/Ready/);
@@ -72,21 +71,16 @@ test('a thread that waits for a pipe for ever does not keep it from ending', asy
   assert.is(await daemon.exit, 0);
   // Its last line: it did not wait until the time for stopping was over.
   assert.match(daemon.log(), /Stopped\n$/);
+}
+
+test('a thread that waits for a pipe for ever does not keep it from ending', async () => {
+  const pipe = join(folder, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  await endsDespite(`readFile('${pipe}', () => {})`);
 });
 
 test('a timer that a plugin left running does not keep it from ending', async () => {
-  const plugin = join(folder, 'ticks.mjs');
-  writeFileSync(
-    plugin,
-    `const backend = { families: ['IPv4'], async sync() { return { operations: 0, bytes: 0 }; }, async cleanup() {}, async close() {} };
-     async function create() { setInterval(() => {}, 100); return backend; }
-     export default { name: 'ticks', apiVersion: 1, summary: 'ticks', leavesHostAlone: true, create };`,
-  );
-  const daemon = start('--manifests', file, '--backend', plugin);
-  await daemon.says(/Ready/);
-  daemon.child.kill('SIGTERM');
-  assert.is(await daemon.exit, 0);
-  assert.match(daemon.log(), /Stopped\n$/);
+  await endsDespite('setInterval(() => {}, 100)');
 });
 
 test('what a backend says of a Service is in the log without asking for more, where there is no API server', async () => {

@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import { SCHEDULER_ANNOTATION, WEIGHT_ANNOTATION } from '../../../plugins/ipvs/balance.ts';
 import { cleanup } from '../../../plugins/ipvs/cleanup.ts';
 import { endpoints, full, many, NODE, NODE6, partial, remote, servicePort } from '../nftables/samples.ts';
+import { failure } from '../shared/failure.ts';
 import { newState, type Stage, stage } from './stage.ts';
 
 const test = suite('ipvs backend');
@@ -19,15 +20,6 @@ const WEB = servicePort({
   local: endpoints('10.244.1.11'),
 });
 const PLAIN = servicePort({ cluster: remote('1.0.0.1') });
-
-async function failure(attempt: Promise<unknown>): Promise<Error & { code?: string }> {
-  try {
-    await attempt;
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error('it did not fail');
-}
 
 /** What was done since, repetitions left out; parameters too. */
 function doneSince({ done }: Stage, from = 0): string[] {

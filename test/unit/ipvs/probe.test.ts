@@ -1,11 +1,13 @@
 /** What a host can do is found by trying; what it lacks is named with the kernel's option and the way out. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Host, IPVS, NftTransaction } from '../../../core/backend.ts';
-import { NetlinkError, type NetlinkFault } from '../../../core/netlink/errors.ts';
+import type { Host, IPVS } from '../../../core/backend.ts';
+import { NetlinkError } from '../../../core/netlink/errors.ts';
 import plugin from '../../../plugins/ipvs/index.ts';
 import { parseOptions } from '../../../plugins/ipvs/options.ts';
 import { features, probe } from '../../../plugins/ipvs/probe.ts';
+import { failure } from '../shared/failure.ts';
+import { type Refuses, refusing } from '../shared/refusing-kernel.ts';
 import { newState, type StageOptions, type StageState, stage } from './stage.ts';
 
 const test = suite('ipvs probe');
@@ -20,25 +22,8 @@ function withNetlink(host: Host, netlink: Partial<Host['netlink']>): Host {
   return { ...host, netlink: { ...host.netlink, ...netlink } };
 }
 
-/** nf_tables that refuses transactions with this in their text, of these families. */
-function without(host: Host, text: string, fault: NetlinkFault, families: readonly string[] = ['ip', 'ip6']): Host {
-  const nftables = host.netlink.nftables();
-  const commit = ({ operations, ...rest }: NftTransaction) => {
-    const list = [...operations];
-    if (families.includes(rest.family) && JSON.stringify(list).includes(text))
-      return Promise.reject(new NetlinkError(fault));
-    return nftables.commit({ ...rest, operations: list });
-  };
-  return withNetlink(host, { nftables: () => ({ ...nftables, commit }) });
-}
-
-async function failure(attempt: Promise<unknown>): Promise<Error & { code?: string }> {
-  try {
-    await attempt;
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error('it did not fail');
+function without(host: Host, refuses: Refuses): Host {
+  return withNetlink(host, { nftables: () => refusing(host.netlink.nftables(), refuses) });
 }
 
 test('a kernel that has everything serves both families, and keeps nothing of the trial', async () => {
@@ -122,9 +107,10 @@ test('without dummy interfaces that is named, unless the interface is there', as
 for (const family of ['IPv4', 'IPv6'] as const) {
   for (const { option, statements } of features(family)) {
     test(`${family}: a kernel that lacks ${option} is told so, and of nothing else`, async () => {
-      const fault = { code: 'KP_NETLINK_REFUSED', errno: 'ENOENT', text: 'refused' } as const;
-      const text = JSON.stringify(statements[statements.length - 1]);
-      const host = without(hostWith({ families: [family] }), text, fault, [family === 'IPv4' ? 'ip' : 'ip6']);
+      const unknown = JSON.stringify(statements[statements.length - 1]);
+      const lacks: Refuses = (text, of) =>
+        of === (family === 'IPv4' ? 'ip' : 'ip6') && text.includes(unknown) ? 'ENOENT' : undefined;
+      const host = without(hostWith({ families: [family] }), lacks);
       const error = await failure(probe(host, OPTIONS));
       assert.is(error.code, 'KP_BACKEND_UNSUPPORTED');
       assert.match(error.message, `${family} needs ${option} (`);
@@ -150,7 +136,8 @@ test('without the right to try, that is what is said, wherever it shows; so is a
       assert.not.match(error.message, 'cannot work here');
     }
   }
-  const error = await failure(probe(without(hostWith(), 'add table', EPERM), OPTIONS));
+  const forbidden: Refuses = (text) => (text.includes('add table') ? 'EPERM' : undefined);
+  const error = await failure(probe(without(hostWith(), forbidden), OPTIONS));
   assert.is(error.code, 'KP_BACKEND_FAILED');
 });
 

@@ -6,7 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { IPFamily } from '../../../core/backend.ts';
 import { NetlinkError } from '../../../core/netlink/errors.ts';
-import { type Random, seeded } from '../model/random.ts';
+import { eachSequence } from '../shared/each-sequence.ts';
 import { assertNothingWaits, assertSameState, freshState, kernelState } from './kernel-state.ts';
 import { createIPVSModel } from './random-model.ts';
 import { newState, type Stage, type StageOptions, stage } from './stage.ts';
@@ -17,18 +17,6 @@ const SWEEP_MS = 5_000;
 const SCHEDULERS = ['rr', 'wrr', 'lc', 'mh', 'sh'];
 const test = suite('ipvs sequences of changes');
 
-async function eachSequence(run: (random: Random, family: IPFamily, owned: boolean) => Promise<void>): Promise<void> {
-  for (let seed = 1; seed <= SEQUENCES; seed++) {
-    const family = seed % 2 === 0 ? 'IPv4' : 'IPv6';
-    const owned = seed % 3 !== 0;
-    try {
-      await run(seeded(seed), family, owned);
-    } catch (error) {
-      throw new Error(`seed ${seed}, ${family}, owned ${owned}: ${error instanceof Error ? error.stack : error}`);
-    }
-  }
-}
-
 /** Until the last of those that wait for connections, of which there are none here. */
 async function settled(one: Stage): Promise<Stage> {
   await one.clock.advance(SWEEP_MS);
@@ -36,7 +24,7 @@ async function settled(one: Stage): Promise<Stage> {
 }
 
 test('after every change servers, addresses and table are those of a fresh host', async () => {
-  await eachSequence(async (random, family, owned) => {
+  await eachSequence(SEQUENCES, async (random, family, owned) => {
     const settings: StageOptions = { owned, schedulers: SCHEDULERS };
     const model = createIPVSModel(random, family);
     const one = stage(settings);
@@ -54,7 +42,7 @@ test('after every change servers, addresses and table are those of a fresh host'
 });
 
 test('a restart at any time takes over what there is and writes only what changed meanwhile', async () => {
-  await eachSequence(async (random, family, owned) => {
+  await eachSequence(SEQUENCES, async (random, family, owned) => {
     const settings: StageOptions = { owned, schedulers: SCHEDULERS };
     // Of one that lost all of its frontends to others nobody knows the mark.
     const contests = random.chance(0.3);
@@ -92,7 +80,7 @@ const FAULTS = [
 
 test('what fails, or seems to, is made good by the next full sync', async () => {
   let failures = 0;
-  await eachSequence(async (random, family, owned) => {
+  await eachSequence(SEQUENCES, async (random, family, owned) => {
     const settings: StageOptions = { owned, schedulers: SCHEDULERS };
     const model = createIPVSModel(random, family);
     let left = Number.POSITIVE_INFINITY;
@@ -154,7 +142,7 @@ function offRecord(one: Stage, family: IPFamily): string[] {
 
 test('at every moment each virtual server is on record in the table, and each address of the interface', async () => {
   let looks = 0;
-  await eachSequence(async (random, family, owned) => {
+  await eachSequence(SEQUENCES, async (random, family, owned) => {
     const model = createIPVSModel(random, family);
     const state = newState();
     let one: Stage | undefined;
@@ -181,7 +169,7 @@ test('at every moment each virtual server is on record in the table, and each ad
 
 test('after a crash at any point the next process finds all that is ours and mends it, whatever changed meanwhile', async () => {
   let crashes = 0;
-  await eachSequence(async (random, family, owned) => {
+  await eachSequence(SEQUENCES, async (random, family, owned) => {
     const model = createIPVSModel(random, family);
     const state = newState();
     for (let round = 0; round < 6; round++) {

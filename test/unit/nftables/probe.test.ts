@@ -1,39 +1,15 @@
 /** What a host can do is found by trying, and nothing of the trials is left. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { NetlinkError } from '../../../core/netlink/errors.ts';
-import { createFakeNftables, type FakeNftables } from '../../../core/netlink/nftables/fake.ts';
-import type { NftTransaction } from '../../../core/nftables.ts';
+import { createFakeNftables } from '../../../core/netlink/nftables/fake.ts';
 import { parseOptions } from '../../../plugins/nftables/options.ts';
 import { probe } from '../../../plugins/nftables/probe.ts';
+import { failure } from '../shared/failure.ts';
+import { refusingKernel } from '../shared/refusing-kernel.ts';
 import { fakeHost } from './stage.ts';
 
 const test = suite('nftables probe');
 const OPTIONS = parseOptions({});
-
-/** A kernel that refuses transactions of which `refuses` says why. */
-function without(refuses: (text: string, transaction: NftTransaction) => string | undefined): FakeNftables {
-  const kernel = createFakeNftables();
-  return {
-    ...kernel,
-    commit(transaction) {
-      const operations = [...transaction.operations];
-      const errno = refuses(JSON.stringify(operations), transaction);
-      if (errno === undefined) return kernel.commit({ ...transaction, operations });
-      const fault = { code: 'KP_NETLINK_REFUSED', operation: 'nftables add rule', errno, text: 'refused' } as const;
-      return Promise.reject(new NetlinkError(fault));
-    },
-  };
-}
-
-async function failure(attempt: Promise<unknown>): Promise<Error & { code?: string }> {
-  try {
-    await attempt;
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error('it did not fail');
-}
 
 test('a kernel that takes everything serves both families, owns its tables, and keeps nothing of the trial', async () => {
   const kernel = createFakeNftables();
@@ -65,7 +41,7 @@ test('without IPv6 on the host there is IPv4 only', async () => {
 
 test('a family that lacks a feature is left out with a warning that names the option of the kernel', async () => {
   const { host, log } = fakeHost(
-    without((text, { family }) => (family === 'ip6' && text.includes('"fib"') ? 'ENOENT' : undefined)),
+    refusingKernel((text, family) => (family === 'ip6' && text.includes('"fib"') ? 'ENOENT' : undefined)),
   );
   assert.equal((await probe(host, OPTIONS)).families, ['IPv4']);
   const [warning] = log.at('warn');
@@ -74,7 +50,7 @@ test('a family that lacks a feature is left out with a warning that names the op
 });
 
 test('with nothing to serve the error names what is missing and the remedy', async () => {
-  const { host } = fakeHost(without((text) => (text.includes('"masquerade"') ? 'ENOENT' : undefined)));
+  const { host } = fakeHost(refusingKernel((text) => (text.includes('"masquerade"') ? 'ENOENT' : undefined)));
   const error = await failure(probe(host, OPTIONS));
   assert.match(error.message, /CONFIG_NFT_MASQ/);
   assert.match(error.message, /--backend/);
@@ -82,7 +58,7 @@ test('with nothing to serve the error names what is missing and the remedy', asy
 });
 
 test('without the right to do it that is what the error says, not that features are missing', async () => {
-  const { host } = fakeHost(without(() => 'EPERM'));
+  const { host } = fakeHost(refusingKernel(() => 'EPERM'));
   const error = await failure(probe(host, OPTIONS));
   assert.is(error.code, 'KP_BACKEND_FAILED');
   assert.match(error.message, /EPERM/);

@@ -9,7 +9,8 @@ import { createFakeState, type FakeNftables } from '../../../core/netlink/nftabl
 import { TABLE } from '../../../plugins/nftables/layout.ts';
 import { createPlanner } from '../../../plugins/nftables/plan.ts';
 import { tableOf } from '../../../plugins/shared/table/whole.ts';
-import { type Random, seeded } from '../model/random.ts';
+import type { Random } from '../model/random.ts';
+import { eachSequence } from '../shared/each-sequence.ts';
 import { checkClasses, type Meaning, meaningOf } from './meaning.ts';
 import { createRandomModel } from './random-model.ts';
 import { type Stage, stage } from './stage.ts';
@@ -65,20 +66,8 @@ async function vandalise(random: Random, { commit }: FakeNftables, table: NftTab
   return operations.map((step) => JSON.stringify(step)).join();
 }
 
-async function eachSequence(run: (random: Random, family: IPFamily, owned: boolean) => Promise<void>): Promise<void> {
-  for (let seed = 1; seed <= SEQUENCES; seed++) {
-    const family = seed % 2 === 0 ? 'IPv4' : 'IPv6';
-    const owned = seed % 3 !== 0;
-    try {
-      await run(seeded(seed), family, owned);
-    } catch (error) {
-      throw new Error(`seed ${seed}, ${family}, owned ${owned}: ${error instanceof Error ? error.stack : error}`);
-    }
-  }
-}
-
 test('after every change the table means what a fresh one would', async () => {
-  await eachSequence(async (random, family, owned) => {
+  await eachSequence(SEQUENCES, async (random, family, owned) => {
     const model = createRandomModel(random, family);
     const one = stage({ owned });
     let swept = true;
@@ -98,7 +87,7 @@ test('after every change the table means what a fresh one would', async () => {
 
 test('every single commit leaves a table in which each class has its chain and all of its endpoints', async () => {
   let commits = 0;
-  await eachSequence(async (random, family, owned) => {
+  await eachSequence(SEQUENCES, async (random, family, owned) => {
     const model = createRandomModel(random, family);
     const one = stage({ owned });
     const nftables = one.host.netlink.nftables();
@@ -121,7 +110,7 @@ test('every single commit leaves a table in which each class has its chain and a
 });
 
 test('a restart at any time takes over what there is and writes only what changed meanwhile', async () => {
-  await eachSequence(async (random, family, owned) => {
+  await eachSequence(SEQUENCES, async (random, family, owned) => {
     // Who of two that name one address had which number before, nothing tells.
     const contests = random.chance(0.3);
     const model = createRandomModel(random, family, { contests });
@@ -156,7 +145,7 @@ const FAULTS = [
 
 test('a commit that fails, or seems to, is made good by the next full sync', async () => {
   let failures = 0;
-  await eachSequence(async (random, family, owned) => {
+  await eachSequence(SEQUENCES, async (random, family, owned) => {
     const model = createRandomModel(random, family);
     const one = stage({ owned });
     if (random.chance(0.7)) await one.sync(model.whole());
@@ -203,7 +192,7 @@ test('a commit that fails, or seems to, is made good by the next full sync', asy
 });
 
 test('without ownership, whatever somebody else did to the table, a check notices and a full sync mends', async () => {
-  await eachSequence(async (random, family) => {
+  await eachSequence(SEQUENCES, async (random, family) => {
     const model = createRandomModel(random, family);
     const state = createFakeState();
     const one = stage({ owned: false }, state);

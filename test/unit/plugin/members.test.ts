@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { BACKEND_MEMBERS, misspelt, PLUGIN_MEMBERS } from '../../../core/plugin/members.ts';
+import { BACKEND_MEMBERS, PLUGIN_MEMBERS } from '../../../core/plugin/contract-members.ts';
+import { misspelt } from '../../../core/plugin/members.ts';
 
 const test = suite('misspelt members');
 const call = (): void => {};

@@ -6,6 +6,7 @@ import { createFakeState } from '../../../core/netlink/nftables/fake.ts';
 import { TABLE } from '../../../plugins/userspace/layout.ts';
 import { PROXY_PROTOCOL_ANNOTATION } from '../../../plugins/userspace/services.ts';
 import { full, NODE, NODE6, partial, remote, servicePort } from '../nftables/samples.ts';
+import { failure } from '../shared/failure.ts';
 import { settle } from '../sync/fake-clock.ts';
 import { type Stage, stage } from './stage.ts';
 
@@ -14,15 +15,6 @@ const WEB = servicePort({ nodePort: 30080, cluster: remote('1.0.0.1') });
 const KEY = `IPv4 ${WEB.key}`;
 const WEB6 = servicePort({ clusterIP: 'fd00:10:96::a', cluster: remote('fd00::1') });
 const RESTART_MS = 1_000;
-
-async function failure(attempt: Promise<unknown>): Promise<Error & { code?: string }> {
-  try {
-    await attempt;
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error('it did not fail');
-}
 
 function ports({ threads }: Stage): string[][] {
   return threads.alive.map(({ listens }) => [...listens.values()].map(({ ip, port }) => `${ip}:${port}`));

@@ -1,7 +1,6 @@
 /** Which way in this process may take is found by trying; without rights there is another one. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { NetlinkError } from '../../../core/netlink/errors.ts';
 import { createFakeNftables, type FakeNftables } from '../../../core/netlink/nftables/fake.ts';
 import { cleanup } from '../../../plugins/userspace/backend.ts';
 import { TABLE } from '../../../plugins/userspace/layout.ts';
@@ -9,35 +8,11 @@ import { parseOptions } from '../../../plugins/userspace/options.ts';
 import { probe } from '../../../plugins/userspace/probe.ts';
 import { full, NODE6 } from '../nftables/samples.ts';
 import { fakeHost } from '../nftables/stage.ts';
+import { failure } from '../shared/failure.ts';
+import { refusal, refusingKernel } from '../shared/refusing-kernel.ts';
 import { stage } from './stage.ts';
 
 const test = suite('userspace probe');
-
-function refusal(errno: string): NetlinkError {
-  return new NetlinkError({ code: 'KP_NETLINK_REFUSED', operation: 'nftables add rule', errno, text: 'refused' });
-}
-
-/** A kernel that refuses what `refuses` names. */
-function without(refuses: (text: string, family: string) => string | undefined): FakeNftables {
-  const kernel = createFakeNftables();
-  return {
-    ...kernel,
-    commit(transaction) {
-      const operations = [...transaction.operations];
-      const errno = refuses(JSON.stringify(operations), transaction.family);
-      return errno === undefined ? kernel.commit({ ...transaction, operations }) : Promise.reject(refusal(errno));
-    },
-  };
-}
-
-async function failure(attempt: Promise<unknown>): Promise<Error & { code?: string }> {
-  try {
-    await attempt;
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error('it did not fail');
-}
 
 test('with rights it redirects, both families, and nothing of the trial is left', async () => {
   const kernel = createFakeNftables();
@@ -47,7 +22,7 @@ test('with rights it redirects, both families, and nothing of the trial is left'
 });
 
 test('without rights it serves directly, and says why', async () => {
-  const { host, log } = fakeHost(without(() => 'EPERM'));
+  const { host, log } = fakeHost(refusingKernel(() => 'EPERM'));
   assert.equal(await probe(host, parseOptions({})), { families: ['IPv4', 'IPv6'], way: 'direct', owned: false });
   const [line] = log.at('info');
   assert.match(line!.message, /cannot be redirected here/);
@@ -55,7 +30,7 @@ test('without rights it serves directly, and says why', async () => {
 });
 
 test('where redirecting was asked for and cannot be, that is an error with the remedy', async () => {
-  const { host } = fakeHost(without((text) => (text.includes('dnat') ? 'ENOENT' : undefined)));
+  const { host } = fakeHost(refusingKernel((text) => (text.includes('dnat') ? 'ENOENT' : undefined)));
   const error = await failure(probe(host, parseOptions({ way: 'redirect' })));
   assert.is(error.code, 'KP_BACKEND_UNSUPPORTED');
   assert.match(error.message, /CONFIG_NFT_NAT.*way=direct/);
@@ -64,14 +39,14 @@ test('where redirecting was asked for and cannot be, that is an error with the r
 
 test('one family that cannot be redirected is left out, and told', async () => {
   const { host, log } = fakeHost(
-    without((text, family) => (family === 'ip6' && text.includes('fib') ? 'ENOENT' : undefined)),
+    refusingKernel((text, family) => (family === 'ip6' && text.includes('fib') ? 'ENOENT' : undefined)),
   );
   assert.equal((await probe(host, parseOptions({}))).families, ['IPv4']);
   assert.match(String(log.at('warn')[0]!.values.reason), /IPv6 needs CONFIG_NFT_FIB_IPV6/);
 });
 
 test('a kernel that cannot be asked about flows is named, for it could bring in no UDP client', async () => {
-  const { host } = fakeHost(without(() => undefined));
+  const { host } = fakeHost(refusingKernel(() => undefined));
   const deaf = {
     ...host,
     sockets: {
@@ -88,7 +63,7 @@ test('a kernel that cannot be asked about flows is named, for it could bring in 
 test('what was chosen is not tried: way=direct touches no table', async () => {
   let tried = 0;
   const { host } = fakeHost(
-    without(() => {
+    refusingKernel(() => {
       tried++;
       return undefined;
     }),

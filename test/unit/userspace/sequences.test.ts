@@ -4,9 +4,10 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Change, IPFamily } from '../../../core/backend.ts';
-import { type Random, seeded } from '../model/random.ts';
+import type { Change } from '../../../core/backend.ts';
+import type { Random } from '../model/random.ts';
 import { createRandomModel } from '../nftables/random-model.ts';
+import { eachSequence } from '../shared/each-sequence.ts';
 import { settle } from '../sync/fake-clock.ts';
 import { type FakeThread, type Stage, stage } from './stage.ts';
 
@@ -56,29 +57,23 @@ for (const way of ['redirect', 'direct'] as const) {
   const refuse: Stage['threads']['refuse'] = ({ port }) => (way === 'direct' && port < 1024 ? 'EACCES' : undefined);
   test(`${way}: after every change all is as a fresh start would make it`, async () => {
     let ended = 0;
-    for (let seed = 1; seed <= SEQUENCES; seed++) {
-      const random = seeded(seed);
-      const family: IPFamily = seed % 2 === 0 ? 'IPv4' : 'IPv6';
+    await eachSequence(SEQUENCES, async (random, family) => {
       const model = createRandomModel(random, family);
-      try {
-        const one = await fresh(model.whole(), way, refuse);
-        for (let step = 0; step < CHANGES; step++) {
-          if (random.chance(0.15)) {
-            await endOne(random, one, model.whole);
-            ended++;
-          }
-          await one.sync(model.next());
-          if (one.threads.alive.length < 2 && random.chance(0.5)) continue;
-          if (one.threads.alive.length < 2) await recover(one, model.whole);
-          assert.equal(state(one), state(await fresh(model.whole(), way, refuse)), `step ${step}`);
-          assert.equal(one.backend.health(), { healthy: true });
+      const one = await fresh(model.whole(), way, refuse);
+      for (let step = 0; step < CHANGES; step++) {
+        if (random.chance(0.15)) {
+          await endOne(random, one, model.whole);
+          ended++;
         }
+        await one.sync(model.next());
+        if (one.threads.alive.length < 2 && random.chance(0.5)) continue;
         if (one.threads.alive.length < 2) await recover(one, model.whole);
-        assert.is((await one.sync(model.whole())).operations, 0, 'said again, it is nothing new');
-      } catch (error) {
-        throw new Error(`seed ${seed}, ${family}: ${error instanceof Error ? error.stack : error}`);
+        assert.equal(state(one), state(await fresh(model.whole(), way, refuse)), `step ${step}`);
+        assert.equal(one.backend.health(), { healthy: true });
       }
-    }
+      if (one.threads.alive.length < 2) await recover(one, model.whole);
+      assert.is((await one.sync(model.whole())).operations, 0, 'said again, it is nothing new');
+    });
     assert.ok(ended > SEQUENCES / 2);
   });
 }
