@@ -4,6 +4,7 @@
  * whose they are, so that this comes after it.
  */
 import type { Host } from '../../core/backend.ts';
+import { beginRemoval } from '../shared/removal.ts';
 import { destroyEventually } from './destroy-eventually.ts';
 import { readKernel } from './kernel-state.ts';
 import { affinitySetPrefix, upstreamIPVSSets } from './names.ts';
@@ -13,20 +14,11 @@ import { restoreInput } from './restore-text.ts';
 import { createTool, exists, type IptablesTool, kernelInterface } from './tool.ts';
 
 export async function cleanup(host: Host): Promise<void> {
-  const faults: string[] = [];
-  const attempt = async (work: () => Promise<void>): Promise<void> => {
-    try {
-      await work();
-    } catch (error) {
-      faults.push(error instanceof Error ? error.message : String(error));
-    }
-  };
-  for (const tool of await installedTools(host)) await attempt(() => removeRules(host, tool));
-  await attempt(() => removeSets(host));
-  await attempt(() => removeCounters(host));
-  if (faults.length > 0) {
-    throw Object.assign(new Error(`not everything could be removed: ${faults.join('; ')}`), { code: 'KP_CLEANUP' });
-  }
+  const all = beginRemoval();
+  for (const tool of await installedTools(host)) await all.attempt(() => removeRules(host, tool));
+  await all.attempt(() => removeSets(host));
+  await all.attempt(() => removeCounters(host));
+  all.finish();
 }
 
 /**

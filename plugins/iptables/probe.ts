@@ -3,6 +3,7 @@
  * matches without which the plan falls back to plainer rules, or counts less.
  */
 import type { Host, IPFamily } from '../../core/backend.ts';
+import { hostFamilies } from '../shared/families.ts';
 import { destroyEventually } from './destroy-eventually.ts';
 import { PROBE_CHAIN, probeSet } from './names.ts';
 import type { IptablesOptions } from './options.ts';
@@ -29,11 +30,7 @@ export async function probe(host: Host, options: IptablesOptions): Promise<Suppo
   const tools = new Map<IPFamily, IptablesTool>();
   const missing: string[] = [];
   let installed = false;
-  for (const family of ['IPv4', 'IPv6'] as const) {
-    if (family === 'IPv6' && host.sysctl.read('net/ipv6/conf/all/disable_ipv6') !== '0') {
-      host.log.info('IPv6 is disabled on this host; serving IPv4 only');
-      continue;
-    }
+  for (const family of hostFamilies(host)) {
     const tool = createTool(host, family, variant);
     const answer = await whenFree(host, () => answers(host, tool));
     if (answer === 'yes') tools.set(family, tool);

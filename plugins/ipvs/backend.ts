@@ -14,17 +14,19 @@ import type {
   Initializing,
   IPFamily,
   IPVSStep,
+  NftOperation,
   NodeView,
   SelfChecking,
   SyncReport,
   UsesConntrack,
   VirtualServerState,
 } from '../../core/backend.ts';
+import { tellComplaints } from '../shared/complaints.ts';
 import { frontendsOf } from '../shared/frontends.ts';
 import { createKeepers, type Sent, type TableKeeper } from '../shared/table/keeper.ts';
 import { dataText, keyText } from '../shared/table/layout.ts';
 import type { Mirror } from '../shared/table/mirror.ts';
-import { elementOperations, rewriteChain, type Steps } from '../shared/table/reconcile.ts';
+import { editOperations, rewriteChain } from '../shared/table/reconcile.ts';
 import { createServerBook, type ServerBook } from './book.ts';
 import { firstFault } from './check.ts';
 import { cleanup, upstreamWasHere } from './cleanup.ts';
@@ -33,7 +35,7 @@ import { type ServerSpec, serverName } from './frontends.ts';
 import { setIPVSParameters } from './kernel-parameters.ts';
 import { INTERFACE, type Layout, type SetName } from './layout.ts';
 import type { IPVSOptions } from './options.ts';
-import { createPlanner, type Plan, type Planner, type ServiceComplaint } from './plan.ts';
+import { createPlanner, type Plan, type Planner } from './plan.ts';
 import { foreignNames, type Heritage, mendSteps, ourAddresses, recordOf, staleSteps } from './reconcile.ts';
 import { createSchedulers } from './schedulers.ts';
 
@@ -160,8 +162,10 @@ export function createBackend(
         if (kind === 'nodePort' || !options.excluded(ip) || planner.isWanted(name)) continue;
         const standing = await ipvs.virtualServer({ protocol: port.protocol, ip, port: number });
         if (standing === undefined) foreign.delete(name);
-        else warnOfForeign(name);
-        if (standing !== undefined) foreign.add(name);
+        else {
+          foreign.add(name);
+          warnOfForeign(name);
+        }
       }
     }
     state.foreign = foreign;
@@ -183,8 +187,7 @@ export function createBackend(
 
   /** If it fails nothing may follow: there would be servers that nobody wrote down. */
   async function commitEarly({ keeper, planner }: FamilyState, plan: Plan, sent: Sent): Promise<void> {
-    const chains = plan.changedChains.flatMap(rewriteChain);
-    await commitEdits(keeper, planner.layout, plan.early, sent, { before: [], change: chains, after: [] });
+    await commitEdits(keeper, planner.layout, plan.early, sent, plan.changedChains.flatMap(rewriteChain));
   }
 
   /**
@@ -229,7 +232,7 @@ export function createBackend(
       state.foreign = foreignNames(found, heritage);
       if (!planner.leaveAlone(state.foreign)) {
         const plan = planner.apply(change);
-        tell(plan.complaints);
+        tellComplaints(host, plan.complaints);
         await commitEarly(state, plan, sent);
         const stale = staleSteps(found, wantedServers(planner), heritage);
         const steps = [...stale, ...(await mendServers(state, found))];
@@ -248,7 +251,7 @@ export function createBackend(
         const mark = record?.get('marks')?.get(frontend) ?? record?.get('nodeport-marks')?.get(frontend);
         return mark === undefined ? undefined : Number(mark);
       });
-      tell(complaints);
+      tellComplaints(host, complaints);
       // As long as the table still says whose they are.
       const steps = staleSteps(found, wantedServers(planner), heritage);
       await finish(state, { steps, bind: [], unbind: mendAddresses(planner, heritage).unbind, late: undefined }, sent);
@@ -264,12 +267,6 @@ export function createBackend(
     return mendSteps(ipvs, found, wantedServers(planner), { book, now: host.clock.now() });
   }
 
-  function tell(complaints: readonly ServiceComplaint[]): void {
-    for (const { port, reason, note } of complaints) {
-      host.events.warn({ namespace: port.namespace, name: port.name }, reason, note);
-    }
-  }
-
   async function syncNow(state: FamilyState, change: Change): Promise<SyncReport> {
     const { planner } = state;
     const sent: Sent = { operations: 0, bytes: 0 };
@@ -282,7 +279,7 @@ export function createBackend(
       else {
         await learnForeign(state, change);
         const plan = planner.apply(change);
-        tell(plan.complaints);
+        tellComplaints(host, plan.complaints);
         await applyPlan(state, plan, sent);
       }
     } catch (error) {
@@ -387,14 +384,10 @@ function mendAddresses(planner: Planner, heritage: Heritage): Pick<Finish, 'bind
 async function commitEdits(
   keeper: TableKeeper<SetName>,
   layout: Layout,
-  { deletes, adds }: ElementEdits,
+  edits: ElementEdits,
   sent: Sent,
-  first: Steps = { before: [], change: [], after: [] },
+  first: readonly NftOperation[] = [],
 ): Promise<void> {
-  const change = [
-    ...first.change,
-    ...elementOperations('delete elements', deletes, layout),
-    ...elementOperations('add elements', adds, layout),
-  ];
+  const change = [...first, ...editOperations(edits, layout)];
   if (change.length > 0) await keeper.commit({ before: [], change, after: [] }, sent);
 }

@@ -5,6 +5,7 @@
  */
 import { networkInterfaces } from 'node:os';
 import type { Backend, Host, IPFamily } from '../../core/backend.ts';
+import { beginRemoval } from '../shared/removal.ts';
 import { type Mirror, readMirror } from '../shared/table/mirror.ts';
 import { removeTable } from '../shared/table/remove.ts';
 import { CONNTRACK_PARAMETER } from './kernel-parameters.ts';
@@ -35,30 +36,22 @@ export function upstreamWasHere(host: Host): boolean {
 }
 
 export async function cleanup(host: Host, { excluded }: { excluded: (ip: string) => boolean }): Promise<void> {
-  const faults: string[] = [];
-  const attempt = async (work: () => void | Promise<void>): Promise<void> => {
-    try {
-      await work();
-    } catch (error) {
-      faults.push(error instanceof Error ? error.message : String(error));
-    }
-  };
+  const removal = beginRemoval();
   const upstream = upstreamWasHere(host);
   for (const family of ['IPv4', 'IPv6'] as const) {
-    await attempt(() => removeServers(host, family, upstream, excluded));
+    await removal.attempt(() => removeServers(host, family, upstream, excluded));
   }
-  await attempt(() => {
+  await removal.attempt(() => {
     const link = host.netlink.dummyLink(INTERFACE);
     if (link.addresses('IPv4') === undefined) return;
     link.delete();
     host.log.info('Removed an interface', { interface: INTERFACE });
   });
   // Last: as long as something of ours stands, the table says whose it is.
-  if (faults.length === 0)
-    for (const family of ['ip', 'ip6'] as const) await attempt(() => removeTable(host, family, TABLE));
-  if (faults.length > 0) {
-    throw Object.assign(new Error(`not everything could be removed: ${faults.join('; ')}`), { code: 'KP_CLEANUP' });
+  if (removal.isComplete()) {
+    for (const family of ['ip', 'ip6'] as const) await removal.attempt(() => removeTable(host, family, TABLE));
   }
+  removal.finish();
 }
 
 async function removeServers(

@@ -10,26 +10,19 @@
  *   marks                   added late, deleted early: without a mark a connection takes the virtual server of the address
  */
 import type { NftElement } from '../../core/backend.ts';
-import { append, dataText, type Elements, keyText } from '../shared/table/layout.ts';
+import { difference, type EditSink, type ElementEdits as EditsOf } from '../shared/table/edits.ts';
+import { append } from '../shared/table/layout.ts';
 import { GUARDED_VERDICT_MASK, PASS } from '../shared/table/verdicts.ts';
-import type { Emit } from './frontends.ts';
 import type { SetName } from './layout.ts';
 
-export interface ElementEdits {
-  readonly deletes: Elements<SetName>;
-  readonly adds: Elements<SetName>;
-}
+export type ElementEdits = EditsOf<SetName>;
 
 export interface TimedEdits {
   readonly early: ElementEdits;
   readonly late: ElementEdits;
 }
 
-export interface EditCollector {
-  /** What one of two descriptions says that the other does not. */
-  difference(before: ((emit: Emit) => void) | undefined, after: ((emit: Emit) => void) | undefined): void;
-  add(set: SetName, element: NftElement): void;
-  delete(set: SetName, element: NftElement): void;
+export interface TimedEditCollector extends EditSink<SetName> {
   /** What was collected since the last call. */
   take(): TimedEdits;
 }
@@ -46,7 +39,7 @@ interface Collected {
   readonly adds: Map<SetName, NftElement[]>;
 }
 
-export function createEdits({ isOwn, count }: EditOptions): EditCollector {
+export function createEdits({ isOwn, count }: EditOptions): TimedEditCollector {
   let early = empty();
   let late = empty();
 
@@ -71,24 +64,16 @@ export function createEdits({ isOwn, count }: EditOptions): EditCollector {
 
   return {
     difference(before, after) {
-      const old = new Map<string, { readonly set: SetName; readonly element: NftElement }>();
-      before?.((set, element) => old.set(`${set} ${keyText(element)}`, { set, element }));
-      const fresh: (() => void)[] = [];
-      let newRanges = false;
-      after?.((set, element) => {
-        const key = `${set} ${keyText(element)}`;
-        const existing = old.get(key);
-        old.delete(key);
-        if (existing === undefined) {
-          fresh.push(() => add(set, element));
-          // One that overlaps is refused while the old one is there.
-          if (set === 'source-ranges') newRanges = true;
-        } else if (dataText(existing.element) !== dataText(element)) {
-          fresh.push(() => change(set, existing.element, element));
-        }
-      });
-      for (const { set, element } of old.values()) remove(set, element, set === 'source-ranges' && newRanges);
-      for (const emit of fresh) emit();
+      const { gone, fresh } = difference(before, after);
+      // One that overlaps is refused while the old one is there.
+      const newRanges = fresh.some(({ set }) => set === 'source-ranges');
+      for (const { set, element, other } of gone) {
+        if (other === undefined) remove(set, element, set === 'source-ranges' && newRanges);
+      }
+      for (const { set, element, other } of fresh) {
+        if (other === undefined) add(set, element);
+        else change(set, other, element);
+      }
     },
     add,
     delete: (set, element) => remove(set, element),

@@ -3,15 +3,15 @@ import type {
   Endpoint,
   IPFamily,
   NftElement,
-  NftValue,
   RealServer,
   ServicePort,
   VirtualServer,
   VirtualServerKey,
 } from '../../core/backend.ts';
-import { displayName, type Frontend, type FrontendKind, protocolOf } from '../shared/frontends.ts';
-import { outermost } from '../shared/source-ranges.ts';
-import { GUARDED, verdictOf } from '../shared/table/verdicts.ts';
+import type { Frontend, FrontendKind } from '../shared/frontends.ts';
+import { frontendKey } from '../shared/table/elements.ts';
+import type { Emit as EmitOf } from '../shared/table/layout.ts';
+import { classElements, verdictOf } from '../shared/table/verdicts.ts';
 import type { Balance } from './balance.ts';
 import { FOREIGN, FROM_CLUSTER_IP, FROM_EXTERNAL, FROM_EXTERNAL_LOCAL, type SetName } from './layout.ts';
 
@@ -38,7 +38,7 @@ export interface ServerSpec {
   readonly keeps: ReadonlySet<string>;
 }
 
-export type Emit = (set: SetName, element: NftElement) => void;
+export type Emit = EmitOf<SetName>;
 
 const NOBODY: ReadonlySet<string> = new Set();
 
@@ -55,29 +55,21 @@ export function classOf(kind: FrontendKind, port: ServicePort): number {
 }
 
 /** Of one where a virtual server of somebody else stands: its connections pass, and that is all. */
-export function foreignElement({ ip, port: portNumber }: Frontend, { port }: ServiceRecord): NftElement {
-  return { key: [ip, protocolOf(port), portNumber], data: [FOREIGN] };
+export function foreignElement(frontend: Frontend, { port }: ServiceRecord): NftElement {
+  return { key: frontendKey(frontend, port), data: [FOREIGN] };
 }
 
 /** Every element of a frontend. */
 export function frontendElements(
-  { kind, ip, port: portNumber }: Frontend,
+  frontend: Frontend,
   { port, mark }: ServiceRecord,
   comments: boolean,
   emit: Emit,
 ): void {
-  const isNodePort = kind === 'nodePort';
-  const key: readonly NftValue[] = isNodePort ? [protocolOf(port), portNumber] : [ip, protocolOf(port), portNumber];
-  const isGuarded = kind === 'loadBalancerVIP' && port.sourceRanges.length > 0;
-  const comment = comments ? { comment: displayName(port) } : {};
-  const data = [classOf(kind, port) | (isGuarded ? GUARDED : 0)];
-  emit(isNodePort ? 'nodeports' : 'services', { key, data, ...comment });
-  if (isGuarded) {
-    for (const { first, last } of outermost(port.sourceRanges)) {
-      emit('source-ranges', { key: [...key, first], keyEnd: [...key, last] });
-    }
-  }
-  if (mark !== undefined && kind !== 'clusterIP') emit(isNodePort ? 'nodeport-marks' : 'marks', { key, data: [mark] });
+  const { kind } = frontend;
+  classElements(frontend, port, { klass: classOf(kind, port), comments }, emit);
+  if (mark === undefined || kind === 'clusterIP') return;
+  emit(kind === 'nodePort' ? 'nodeport-marks' : 'marks', { key: frontendKey(frontend, port), data: [mark] });
 }
 
 /** `ip`: also an address of the node, for a node port. */

@@ -18,8 +18,8 @@
  *   bits 4-5   who is masqueraded: as to external frontends, those with policy Local, ClusterIPs; none of these where
  *              the virtual server is somebody else's
  */
-import type { IPFamily, NftField, NftSet, NftType } from '../../core/backend.ts';
-import type { TableLayout } from '../shared/table/layout.ts';
+import type { IPFamily } from '../../core/backend.ts';
+import { keyTypes, type TableLayout, tableLayout } from '../shared/table/layout.ts';
 import { PASS } from '../shared/table/verdicts.ts';
 
 export const TABLE = 'kube-ipvs';
@@ -61,47 +61,30 @@ export const SET_NAMES = [
 ] as const;
 export type SetName = (typeof SET_NAMES)[number];
 
-export interface Layout extends TableLayout<SetName> {
-  readonly saddr: NftField;
-  readonly daddr: NftField;
-  readonly originalDaddr: NftField;
-}
+export type Layout = TableLayout<SetName>;
 
 export function layoutOf(family: IPFamily): Layout {
-  const address: NftType = family === 'IPv4' ? 'ipv4_addr' : 'ipv6_addr';
-  const port: readonly NftType[] = ['inet_proto', 'inet_service'];
-  const frontend: readonly NftType[] = [address, ...port];
-  const mark: readonly NftType[] = ['mark'];
-  const shapes: Readonly<Record<SetName, Omit<NftSet, 'name'>>> = {
-    services: { key: frontend, data: mark },
-    nodeports: { key: port, data: mark },
-    'source-ranges': { key: [...frontend, address], interval: true },
-    marks: { key: frontend, data: mark },
-    'nodeport-marks': { key: port, data: mark },
-    'mark-numbers': { key: mark },
-    addresses: { key: [address] },
-    'nodeport-ips': { key: [address] },
-    'service-cidrs': { key: [address], interval: true },
-    hairpin: { key: [address, address] },
-    'health-ports': { key: ['inet_service'] },
-    dispatch: { key: mark, data: 'verdict' },
-    'guarded-dispatch': { key: mark, data: 'verdict' },
-    'nodeport-dispatch': { key: mark, data: 'verdict' },
-    sources: { key: mark, data: 'verdict' },
-  };
-  const sets = Object.fromEntries(
-    Object.entries(shapes).map(([name, shape]) => [name, { name, ...shape }]),
-  ) as unknown as Record<SetName, NftSet>;
-  const common = {
-    family,
+  const { address, port, frontend, mark } = keyTypes(family);
+  return tableLayout(family, {
     name: TABLE,
     comment: TABLE_COMMENT,
-    sets,
     setNames: SET_NAMES,
-    filledByPackets: [],
-    verdictMaps: ['dispatch', 'guarded-dispatch', 'nodeport-dispatch', 'sources'],
-  } as const;
-  return family === 'IPv4'
-    ? { ...common, table: 'ip', saddr: 'ip saddr', daddr: 'ip daddr', originalDaddr: 'ct original ip daddr' }
-    : { ...common, table: 'ip6', saddr: 'ip6 saddr', daddr: 'ip6 daddr', originalDaddr: 'ct original ip6 daddr' };
+    shapes: {
+      services: { key: frontend, data: mark },
+      nodeports: { key: port, data: mark },
+      'source-ranges': { key: [...frontend, address], interval: true },
+      marks: { key: frontend, data: mark },
+      'nodeport-marks': { key: port, data: mark },
+      'mark-numbers': { key: mark },
+      addresses: { key: [address] },
+      'nodeport-ips': { key: [address] },
+      'service-cidrs': { key: [address], interval: true },
+      hairpin: { key: [address, address] },
+      'health-ports': { key: ['inet_service'] },
+      dispatch: { key: mark, data: 'verdict' },
+      'guarded-dispatch': { key: mark, data: 'verdict' },
+      'nodeport-dispatch': { key: mark, data: 'verdict' },
+      sources: { key: mark, data: 'verdict' },
+    },
+  });
 }

@@ -3,7 +3,8 @@
  * or backendOptions in a configuration file, any.
  */
 import { BlockList } from 'node:net';
-import type { Ownership } from '../shared/table/probe.ts';
+import { choiceOf, givenOptions, wholeNumberOf } from '../shared/options.ts';
+import { OWNERSHIPS, type Ownership } from '../shared/table/probe.ts';
 import { parseScheduler, type Scheduler } from './balance.ts';
 
 export interface IPVSOptions {
@@ -58,16 +59,11 @@ const DEFAULTS: Readonly<Record<keyof typeof PARSERS, unknown>> = {
 
 /** Throws one error that names every fault. */
 export function parseOptions(raw: Readonly<Record<string, unknown>>): IPVSOptions {
-  const faults: string[] = [];
-  const known = Object.keys(DEFAULTS);
-  for (const name of Object.keys(raw)) {
-    if (!known.includes(name)) faults.push(`${name}: unknown option; known are ${known.join(', ')}`);
-  }
+  const given = givenOptions('ipvs', raw, Object.keys(DEFAULTS));
   const read = <T>(name: keyof typeof PARSERS, parse: Parse<T>): T => {
-    const given = Object.hasOwn(raw, name) ? raw[name] : undefined;
-    const parsed = parse(given === undefined ? DEFAULTS[name] : given);
+    const parsed = parse(given.value(name, DEFAULTS[name]));
     if ('value' in parsed) return parsed.value;
-    faults.push(`${name}: ${JSON.stringify(given)} is not ${parsed.fault}`);
+    given.refuse(name, parsed.fault);
     return undefined as T;
   };
   const options: IPVSOptions = {
@@ -82,9 +78,7 @@ export function parseOptions(raw: Readonly<Record<string, unknown>>): IPVSOption
     comments: read('comments', PARSERS.comments),
     cleanupOnly: read('cleanupOnly', PARSERS.cleanupOnly),
   };
-  if (faults.length > 0) {
-    throw Object.assign(new Error(`ipvs backend options: ${faults.join('; ')}`), { code: 'KP_BACKEND_OPTION' });
-  }
+  given.finish();
   return options;
 }
 
@@ -127,12 +121,13 @@ function switchOption(value: unknown): ReturnType<Parse<boolean>> {
 }
 
 function ownershipOption(value: unknown): ReturnType<Parse<Ownership>> {
-  if (typeof value === 'boolean') return { value: value ? 'on' : 'off' };
-  return value === 'auto' || value === 'on' || value === 'off' ? { value } : { fault: 'one of auto, on, off' };
+  const choice = choiceOf(value, OWNERSHIPS);
+  return choice === undefined ? { fault: `one of ${OWNERSHIPS.join(', ')}` } : { value: choice };
 }
 
 function secondsOption(value: unknown): ReturnType<Parse<number>> {
-  const seconds = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;
-  const isGood = typeof seconds === 'number' && Number.isInteger(seconds) && seconds >= 0 && seconds <= LONGEST_SECONDS;
-  return isGood ? { value: seconds } : { fault: `a whole number of seconds, at most ${LONGEST_SECONDS}` };
+  const seconds = wholeNumberOf(value, 0, LONGEST_SECONDS);
+  return seconds === undefined
+    ? { fault: `a whole number of seconds, at most ${LONGEST_SECONDS}` }
+    : { value: seconds };
 }

@@ -6,14 +6,20 @@
  *                                                  └▶ addresses that kube-ipvs0 gets and loses
  */
 import type { Change, NftChain, NodeView, ServicePort } from '../../core/backend.ts';
-import { type Claim, createClaims } from '../shared/claims.ts';
+import type { ServiceComplaint } from '../shared/complaints.ts';
 import { createCounts } from '../shared/counts.ts';
-import { type Frontend, frontendsOf, localIPs, RANK } from '../shared/frontends.ts';
-import { append, type Elements, type TableModel } from '../shared/table/layout.ts';
-import { type BalanceSettings, balanceOf, type Complaint, WEIGHT_ANNOTATION } from './balance.ts';
+import { createFrontendClaims, type FrontendClaim, NO_FRONTENDS } from '../shared/frontend-claims.ts';
+import { type Frontend, frontendsOf, localIPs } from '../shared/frontends.ts';
+import { removedKeys } from '../shared/removed-keys.ts';
+import type { Description } from '../shared/table/edits.ts';
+import { serviceCIDRElements } from '../shared/table/elements.ts';
+import type { TableModel } from '../shared/table/layout.ts';
+import { createNodeChains } from '../shared/table/node-chains.ts';
+import { inPortions } from '../shared/table/portions.ts';
+import { createSizes } from '../shared/table/sizes.ts';
+import { type BalanceSettings, balanceOf, WEIGHT_ANNOTATION } from './balance.ts';
 import { createEdits, type TimedEdits } from './edits.ts';
 import {
-  type Emit,
   foreignElement,
   frontendElements,
   frontendServer,
@@ -24,8 +30,8 @@ import {
 } from './frontends.ts';
 import { type Layout, layoutOf, type SetName } from './layout.ts';
 import { createMarks } from './marks.ts';
-import { type Chains, chainsOf, changedChains, nodePortAddresses, serviceCIDRs } from './node-parts.ts';
-import { verdictElements } from './ruleset.ts';
+import { nodePortAddresses } from './node-port-addresses.ts';
+import { GATES, hookChains, innerChains, verdictElements } from './ruleset.ts';
 
 export interface PlanSettings {
   readonly family: Change['family'];
@@ -37,10 +43,6 @@ export interface PlanSettings {
 export interface ServerChange {
   readonly before: ServerSpec | undefined;
   readonly after: ServerSpec | undefined;
-}
-
-export interface ServiceComplaint extends Complaint {
-  readonly port: ServicePort;
 }
 
 export interface Plan extends TimedEdits {
@@ -73,47 +75,40 @@ export interface Planner extends TableModel<SetName> {
   totals(): Readonly<Record<string, number>>;
 }
 
-interface FrontendClaim extends Claim {
-  readonly frontend: Frontend;
-  readonly record: ServiceRecord;
-}
-
+type HeldFrontend = FrontendClaim<ServiceRecord>;
 type MarkOf = (frontend: string) => number | undefined;
 
 export function createPlanner({ family, comments, balance }: PlanSettings): Planner {
   const layout = layoutOf(family);
   const records = new Map<string, ServiceRecord>();
   /** By "address protocol port": virtual servers; those of node ports are claims like others. */
-  const atAddresses = createClaims<FrontendClaim>(() => {});
+  const atAddresses = createFrontendClaims<ServiceRecord>();
   /** By "protocol port": node ports as the table has them. */
-  const atNodePorts = createClaims<FrontendClaim>(() => {});
-  /** Touched by the change at hand, with whoever had them before. */
-  const touched = new Map<string, FrontendClaim | undefined>();
-  const touchedPorts = new Map<string, FrontendClaim | undefined>();
+  const atNodePorts = createFrontendClaims<ServiceRecord>();
   const clusterIPs = createCounts();
   const externalIPs = createCounts();
   const localEndpoints = createCounts();
   const healthPorts = createCounts();
   const marks = createMarks();
-  const counts = new Map<SetName, number>();
+  const sizes = createSizes<SetName>();
   const bound = new Set<string>();
   let left: ReadonlySet<string> = new Set();
-  const edits = createEdits({
-    isOwn: (ip) => bound.has(ip),
-    count: (set, by) => counts.set(set, (counts.get(set) ?? 0) + by),
+  const edits = createEdits({ isOwn: (ip) => bound.has(ip), count: sizes.count });
+  const chains = createNodeChains<SetName>({
+    gates: GATES,
+    isUsed: sizes.isUsed,
+    make: (view) => ({
+      inner: innerChains(layout, view, sizes.isUsed),
+      hooks: hookChains(layout, view, sizes.isUsed),
+    }),
   });
   let node: NodeView | undefined;
   let nodeAddresses: ReadonlySet<string> = new Set();
   let nodePortIPs: readonly string[] = [];
-  let chains: Chains | undefined;
   let servers: ServerChange[] = [];
   let complaints: ServiceComplaint[] = [];
   let virtualServers = 0;
   let realServers = 0;
-
-  function isUsed(set: SetName): boolean {
-    return (counts.get(set) ?? 0) > 0;
-  }
 
   /** Where connections arrive, node ports on each address. */
   function atAddressesOf(port: ServicePort): Map<string, Frontend> {
@@ -125,17 +120,9 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
     return all;
   }
 
-  function nodePortOf(port: ServicePort): readonly (readonly [key: string, frontend: Frontend])[] {
-    if (port.nodePort === 0) return [];
-    return [...frontendsOf(port)].filter(([, { kind }]) => kind === 'nodePort');
-  }
-
-  function touch(key: string): void {
-    if (!touched.has(key)) touched.set(key, atAddresses.winner(key));
-  }
-
-  function touchPort(key: string): void {
-    if (!touchedPorts.has(key)) touchedPorts.set(key, atNodePorts.winner(key));
+  function nodePortOf(port: ServicePort): ReadonlyMap<string, Frontend> {
+    if (port.nodePort === 0) return NO_FRONTENDS;
+    return new Map([...frontendsOf(port)].filter(([, { kind }]) => kind === 'nodePort'));
   }
 
   function changeServer(before: ServerSpec | undefined, after: ServerSpec | undefined): void {
@@ -166,24 +153,12 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
     else records.set(key, record);
     const old = before ? atAddressesOf(before.port) : NO_FRONTENDS;
     const fresh = record ? atAddressesOf(record.port) : NO_FRONTENDS;
-    for (const at of old.keys()) {
-      touch(at);
-      if (!fresh.has(at)) atAddresses.release(at, key);
-    }
-    for (const [at, frontend] of fresh) {
-      touch(at);
-      atAddresses.claim(at, { owner: key, rank: RANK[frontend.kind], frontend, record: record! });
-    }
-    const oldPorts = before ? nodePortOf(before.port) : [];
-    const freshPorts = record ? nodePortOf(record.port) : [];
-    for (const [at] of oldPorts) {
-      touchPort(at);
-      atNodePorts.release(at, key);
-    }
-    for (const [at, frontend] of freshPorts) {
-      touchPort(at);
-      atNodePorts.claim(at, { owner: key, rank: RANK.nodePort, frontend, record: record! });
-    }
+    atAddresses.replace(key, old, record && { frontends: fresh, record });
+    atNodePorts.replace(
+      key,
+      before ? nodePortOf(before.port) : NO_FRONTENDS,
+      record && { frontends: nodePortOf(record.port), record },
+    );
     for (const { kind, ip } of fresh.values()) countAddress(kind, ip, 1);
     for (const { kind, ip } of old.values()) countAddress(kind, ip, -1);
     for (const ip of localIPs(record?.port)) localEndpoints.add(ip, 1);
@@ -229,7 +204,7 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
     }
     node = next;
     if (last === next) return;
-    edits.difference(last && ((emit) => serviceCIDRs(last, emit)), (emit) => serviceCIDRs(next, emit));
+    edits.difference(last && ((emit) => serviceCIDRElements(last, emit)), (emit) => serviceCIDRElements(next, emit));
     const before = nodeAddresses;
     nodeAddresses = new Set(next.addresses);
     // An address that comes to an interface is the node's; one that goes may be ours to serve.
@@ -248,33 +223,23 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
     for (const [at, frontend] of nodePortOf(record.port)) {
       for (const ip of gone) {
         const own = atAddresses.held(`${ip} ${at}`, key);
-        if (own?.frontend.kind !== 'nodePort') continue;
-        touch(`${ip} ${at}`);
-        atAddresses.release(`${ip} ${at}`, key);
+        if (own?.frontend.kind === 'nodePort') atAddresses.release(`${ip} ${at}`, key);
       }
       for (const ip of came) {
         if (atAddresses.held(`${ip} ${at}`, key) !== undefined) continue;
-        touch(`${ip} ${at}`);
-        atAddresses.claim(`${ip} ${at}`, { owner: key, rank: RANK.nodePort, frontend: { ...frontend, ip }, record });
+        atAddresses.claim(`${ip} ${at}`, key, { ...frontend, ip }, record);
       }
     }
   }
 
   /** Turns what was touched into edits. */
   function settle(): { readonly bind: readonly string[]; readonly unbind: readonly string[] } {
-    for (const [key, before] of touched) {
-      const after = atAddresses.winner(key);
-      if (before === after) continue;
+    atAddresses.settle((key, before, after) => {
       const isLeft = left.has(key);
       edits.difference(atAddress(before, isLeft), atAddress(after, isLeft));
       changeServer(serverOf(before, isLeft), serverOf(after, isLeft));
-    }
-    for (const [key, before] of touchedPorts) {
-      const after = atNodePorts.winner(key);
-      if (before !== after) edits.difference(elementsOf(before), elementsOf(after));
-    }
-    touched.clear();
-    touchedPorts.clear();
+    });
+    atNodePorts.settle((_key, before, after) => edits.difference(elementsOf(before), elementsOf(after)));
     healthPorts.settle((port, present) => edits[present ? 'add' : 'delete']('health-ports', { key: [Number(port)] }));
     localEndpoints.settle((ip, present) => edits[present ? 'add' : 'delete']('hairpin', { key: [ip, ip] }));
     const moved = new Set([...clusterIPs.takeTouched(), ...externalIPs.takeTouched()]);
@@ -291,17 +256,17 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
     return { bind, unbind };
   }
 
-  function elementsOf(claim: FrontendClaim | undefined): ((emit: Emit) => void) | undefined {
+  function elementsOf(claim: HeldFrontend | undefined): Description<SetName> | undefined {
     return claim && ((emit) => frontendElements(claim.frontend, claim.record, comments, emit));
   }
 
   /** Node ports have elements of their own. */
-  function atAddress(claim: FrontendClaim | undefined, isLeft: boolean): ((emit: Emit) => void) | undefined {
+  function atAddress(claim: HeldFrontend | undefined, isLeft: boolean): Description<SetName> | undefined {
     if (claim === undefined || claim.frontend.kind === 'nodePort') return undefined;
     return isLeft ? (emit) => emit('services', foreignElement(claim.frontend, claim.record)) : elementsOf(claim);
   }
 
-  function serverOf(claim: FrontendClaim | undefined, isLeft: boolean): ServerSpec | undefined {
+  function serverOf(claim: HeldFrontend | undefined, isLeft: boolean): ServerSpec | undefined {
     return claim === undefined || isLeft ? undefined : frontendServer(claim.frontend, claim.record);
   }
 
@@ -309,23 +274,39 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
     servers = [];
     complaints = [];
     moveTo(change.node);
-    if (change.full) {
-      const wanted = new Set(change.upsert.map(({ key }) => key));
-      for (const key of [...records.keys()]) if (!wanted.has(key)) remove(key);
-    }
-    for (const key of change.remove) remove(key);
+    for (const key of removedKeys(records.keys(), change)) remove(key);
     for (const port of change.upsert) upsert(port, markOf, change.full);
     const { bind, unbind } = settle();
-    const last = chains;
-    chains = chainsOf(last, layout, change.node, isUsed);
-    return { ...edits.take(), servers, bind, unbind, changedChains: changedChains(last, chains), complaints };
+    // Which sets are in use is known now.
+    const changedChains = chains.settle(change.node);
+    return { ...edits.take(), servers, bind, unbind, changedChains, complaints };
   }
 
-  function* frontendsHeld(record: ServiceRecord): Generator<readonly [claim: FrontendClaim, isLeft: boolean]> {
+  function* frontendsHeld(record: ServiceRecord): Generator<readonly [claim: HeldFrontend, isLeft: boolean]> {
     for (const key of atAddressesOf(record.port).keys()) {
       const winner = atAddresses.winner(key);
       if (winner?.owner === record.port.key) yield [winner, left.has(key)];
     }
+  }
+
+  function* everything(): Generator<Description<SetName>> {
+    for (const record of records.values()) {
+      yield (emit) => {
+        for (const [claim, isLeft] of frontendsHeld(record)) atAddress(claim, isLeft)?.(emit);
+        for (const [key, frontend] of nodePortOf(record.port)) {
+          if (atNodePorts.winner(key)?.owner === record.port.key) frontendElements(frontend, record, comments, emit);
+        }
+        if (record.mark !== undefined) emit('mark-numbers', { key: [record.mark] });
+      };
+    }
+    yield (emit) => {
+      for (const ip of bound) emit('addresses', { key: [ip] });
+      for (const ip of nodePortIPs) emit('nodeport-ips', { key: [ip] });
+      for (const ip of localEndpoints.keys()) emit('hairpin', { key: [ip, ip] });
+      for (const port of healthPorts.keys()) emit('health-ports', { key: [Number(port)] });
+      if (node !== undefined) serviceCIDRElements(node, emit);
+      for (const [set, element] of verdictElements()) emit(set, element);
+    };
   }
 
   return {
@@ -359,40 +340,13 @@ export function createPlanner({ family, comments, balance }: PlanSettings): Plan
     },
     addresses: () => bound,
 
-    *elements(portion): Generator<Elements<SetName>> {
-      let found = new Map<SetName, Parameters<Emit>[1][]>();
-      let size = 0;
-      const emit: Emit = (set, element) => {
-        append(found, set, element);
-        size++;
-      };
-      for (const record of records.values()) {
-        for (const [claim, isLeft] of frontendsHeld(record)) atAddress(claim, isLeft)?.(emit);
-        for (const [key, frontend] of nodePortOf(record.port)) {
-          if (atNodePorts.winner(key)?.owner === record.port.key) frontendElements(frontend, record, comments, emit);
-        }
-        if (record.mark !== undefined) emit('mark-numbers', { key: [record.mark] });
-        if (size < portion) continue;
-        yield found;
-        found = new Map();
-        size = 0;
-      }
-      for (const ip of bound) emit('addresses', { key: [ip] });
-      for (const ip of nodePortIPs) emit('nodeport-ips', { key: [ip] });
-      for (const ip of localEndpoints.keys()) emit('hairpin', { key: [ip, ip] });
-      for (const port of healthPorts.keys()) emit('health-ports', { key: [Number(port)] });
-      if (node !== undefined) serviceCIDRs(node, emit);
-      for (const [set, element] of verdictElements()) emit(set, element);
-      yield found;
-    },
-    chains: () => ({ inner: chains?.inner ?? [], hooks: chains?.hooks ?? [] }),
-    sizes: () => counts,
+    elements: (portion) => inPortions(portion, everything()),
+    chains: () => chains.all(),
+    sizes: () => sizes.all(),
 
     totals: () => ({ virtual_servers: virtualServers, real_servers: realServers, addresses: bound.size }),
   };
 }
-
-const NO_FRONTENDS: ReadonlyMap<string, Frontend> = new Map();
 
 function noMark(): undefined {
   return undefined;

@@ -1,6 +1,8 @@
 /** Whether this kernel has what the backend is built on, found by trying. */
 import type { Host, IPFamily } from '../../core/backend.ts';
+import { hostFamilies, servedFamilies, unsupported } from '../shared/families.ts';
 import { chooseOwnership, type Feature, missingFeatures } from '../shared/table/probe.ts';
+import { MASQUERADE, PORT } from '../shared/table/rules.ts';
 import type { BackendSettings } from './backend.ts';
 import { CONNTRACK_PARAMETER } from './kernel-parameters.ts';
 import { INTERFACE, layoutOf } from './layout.ts';
@@ -12,7 +14,7 @@ const TRIAL_INTERFACE = 'kube-ipvs-probe';
 export function features(family: IPFamily): readonly Feature[] {
   const { sets, saddr, daddr, originalDaddr } = layoutOf(family);
   const version = family === 'IPv4' ? 'IPV4' : 'IPV6';
-  const key = [daddr, 'meta l4proto', 'th dport'] as const;
+  const key = [daddr, ...PORT];
   return [
     {
       option: 'CONFIG_NF_TABLES',
@@ -30,30 +32,19 @@ export function features(family: IPFamily): readonly Feature[] {
       sets: [sets.addresses],
       statements: [{ ctState: ['new'] }, { in: 'addresses', key: [originalDaddr] }],
     },
-    { option: 'CONFIG_NFT_MASQ', statements: [{ masquerade: 'fully-random' }] },
+    { option: 'CONFIG_NFT_MASQ', statements: [MASQUERADE] },
     { option: `CONFIG_NFT_REJECT_${version}`, statements: [{ reject: 'port unreachable' }] },
   ];
 }
 
 export async function probe(host: Host, options: IPVSOptions): Promise<BackendSettings> {
   const everywhere = await missingEverywhere(host);
-  if (everywhere.length > 0) throw unsupported(everywhere.join(', '));
-  const families: IPFamily[] = [];
-  const missing: string[] = [];
-  for (const family of ['IPv4', 'IPv6'] as const) {
-    if (family === 'IPv6' && host.sysctl.read('net/ipv6/conf/all/disable_ipv6') !== '0') {
-      host.log.info('IPv6 is disabled on this host; serving IPv4 only');
-      continue;
-    }
-    const reasons = [
-      ...(await missingScheduler(host, family, options)),
-      ...(await missingFeatures(host, family, PROBE_TABLE, features(family))),
-    ];
-    if (reasons.length === 0) families.push(family);
-    else missing.push(`${family} needs ${reasons.join(', ')}`);
-  }
-  if (families.length === 0) throw unsupported(missing.join('; '));
-  for (const reason of missing) host.log.warn('One IP family cannot be served', { reason });
+  if (everywhere.length > 0) throw unsupported('ipvs', everywhere.join(', '));
+  const { families, missing } = await servedFamilies(host, hostFamilies(host), async (family) => [
+    ...(await missingScheduler(host, family, options)),
+    ...(await missingFeatures(host, family, PROBE_TABLE, features(family))),
+  ]);
+  if (families.length === 0) throw unsupported('ipvs', missing);
   return { families, owned: await chooseOwnership(host, options.ownership), options };
 }
 
@@ -90,10 +81,4 @@ function reasonOf(error: unknown): string {
   if (!(error instanceof Error) || !('code' in error) || error.code === 'KP_NETLINK_LIBRARY') throw error;
   if (!LACKS.includes(error.code)) throw Object.assign(error, { code: 'KP_BACKEND_FAILED' });
   return error.message;
-}
-
-function unsupported(reasons: string): Error {
-  return Object.assign(new Error(`the ipvs backend cannot work here: ${reasons}; choose another backend (--backend)`), {
-    code: 'KP_BACKEND_UNSUPPORTED',
-  });
 }

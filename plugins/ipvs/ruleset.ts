@@ -9,13 +9,25 @@
  *
  * New connections only; what goes on passes one comparison in each hook.
  */
-import type { NftChain, NftElement, NftExpression, NftRule, NftStatement, NodeView } from '../../core/backend.ts';
-import { dropInvalid, fromPod, noted, rule } from '../shared/table/rules.ts';
+import type { NftChain, NftElement, NftRule, NftStatement, NodeView } from '../../core/backend.ts';
+import {
+  discardUnallocated,
+  dropInvalid,
+  fromPod,
+  MASQUERADE,
+  masqueradeHairpin,
+  noted,
+  ORIGINAL_PORT,
+  PORT,
+  rule,
+  to,
+  whenUsed,
+} from '../shared/table/rules.ts';
+import type { IsUsed } from '../shared/table/sizes.ts';
 import {
   dispatch,
-  GUARDED_VERDICT_MASK,
-  to,
-  VERDICT_MASK,
+  nodePortVerdict,
+  serviceVerdict,
   verdictChains,
   verdictElements as verdictLeads,
 } from '../shared/table/verdicts.ts';
@@ -28,9 +40,6 @@ import {
   SOURCE_MASK,
 } from './layout.ts';
 
-/** Whether a set has elements: a rule that could only look in vain is not there. */
-export type IsUsed = (set: SetName) => boolean;
-
 /** Sets whose first or last element changes the chains. */
 export const GATES: readonly SetName[] = [
   'nodeports',
@@ -42,7 +51,6 @@ export const GATES: readonly SetName[] = [
 ];
 
 const NEW: NftStatement = { ctState: ['new'] };
-const MASQUERADE: NftStatement = { masquerade: 'fully-random' };
 
 /** What leads from classes to chains; never changes. */
 export function verdictElements(): readonly (readonly [SetName, NftElement])[] {
@@ -50,9 +58,8 @@ export function verdictElements(): readonly (readonly [SetName, NftElement])[] {
     'sources',
     { key: [number], data: { verdict: 'goto', chain } },
   ];
-  const sets = { dispatch: 'dispatch', guarded: 'guarded-dispatch', nodePorts: 'nodeport-dispatch' } as const;
   return [
-    ...verdictLeads<SetName>(sets, 'pass'),
+    ...verdictLeads('pass'),
     lead(FROM_EXTERNAL, 'to-external'),
     lead(FROM_EXTERNAL_LOCAL, 'to-external-local'),
     lead(FROM_CLUSTER_IP, 'to-cluster-ip'),
@@ -60,27 +67,21 @@ export function verdictElements(): readonly (readonly [SetName, NftElement])[] {
 }
 
 /** Chains that others lead to, those first that others lead to. */
-export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed): readonly NftChain[] {
+export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed<SetName>): readonly NftChain[] {
   const { saddr, daddr, originalDaddr } = layout;
-  const ports: readonly NftExpression[] = ['meta l4proto', 'th dport'];
-  const frontend: readonly NftExpression[] = [daddr, ...ports];
-  const originalPorts: readonly NftExpression[] = ['meta l4proto', 'ct original proto-dst'];
   const pod = fromPod(layout, node);
   const fromNode: NftStatement = { fib: 'saddr' };
   const toNodePort: NftStatement = { in: 'nodeport-ips', key: [daddr] };
   const reset: NftStatement = { priority: 0 };
-  const when = (set: SetName, ...rules: readonly NftRule[]): readonly NftRule[] => (isUsed(set) ? rules : []);
+  const when = whenUsed(isUsed);
   const fromPodOnly = (then: NftStatement): readonly NftRule[] => (pod === undefined ? [] : [rule(pod, then)]);
   const marking = (...who: readonly NftStatement[]): readonly NftRule[] =>
-    when('marks', rule(...who, { mark: { map: 'marks', key: frontend } }));
+    when('marks', rule(...who, { mark: { map: 'marks', key: [daddr, ...PORT] } }));
   // Only where nobody has the address and port for himself, who would get the node port's connections.
   const nodePortMarking = [...(pod === undefined ? [] : [pod]), fromNode].flatMap((who) =>
-    when('nodeport-marks', rule(who, toNodePort, { mark: { map: 'nodeport-marks', key: ports } })),
+    when('nodeport-marks', rule(who, toNodePort, { mark: { map: 'nodeport-marks', key: PORT } })),
   );
-  const hairpin = when(
-    'hairpin',
-    noted('hairpin: an endpoint that reaches itself', { in: 'hairpin', key: [saddr, daddr] }, MASQUERADE),
-  );
+  const hairpin = when('hairpin', masqueradeHairpin(layout));
   const clusterIPSource: readonly NftRule[] = node.masqueradeAll
     ? [rule(MASQUERADE)]
     : [
@@ -90,7 +91,7 @@ export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed): rea
       ];
   return [
     { name: 'pass', rules: [rule(reset, { verdict: 'accept' })] },
-    ...verdictChains({ saddr, frontend, pod, guarded: 'guarded-dispatch', sourceRanges: 'source-ranges' }, 'pass'),
+    ...verdictChains(layout, node, 'pass'),
     {
       // What is no connection to a port, a ping for example, the node answers.
       name: 'undefined-port',
@@ -110,22 +111,11 @@ export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed): rea
     {
       name: 'services',
       rules: [
-        rule({ priority: { map: 'services', key: frontend } }, dispatch('dispatch', GUARDED_VERDICT_MASK)),
+        rule(...serviceVerdict(layout)),
         noted('undefined port', { in: 'addresses', key: [daddr] }, to('undefined-port')),
         ...nodePortMarking,
-        ...when(
-          'nodeports',
-          rule(toNodePort, { priority: { map: 'nodeports', key: ports } }, dispatch('nodeport-dispatch', VERDICT_MASK)),
-        ),
-        ...when(
-          'service-cidrs',
-          noted(
-            'unallocated ClusterIP',
-            { in: 'service-cidrs', key: [daddr] },
-            { fib: 'daddr', not: true },
-            to('discard'),
-          ),
-        ),
+        ...when('nodeports', rule(toNodePort, ...nodePortVerdict())),
+        ...when('service-cidrs', discardUnallocated(layout)),
       ],
     },
     { name: 'incoming', rules: [...(pod === undefined ? [] : marking(pod)), rule(to('services'))] },
@@ -140,14 +130,14 @@ export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed): rea
       name: 'masquerading',
       rules: [
         rule(
-          { priority: { map: 'services', key: [originalDaddr, ...originalPorts] } },
+          { priority: { map: 'services', key: [originalDaddr, ...ORIGINAL_PORT] } },
           dispatch('sources', SOURCE_MASK),
         ),
         ...when(
           'nodeports',
           rule(
             { in: 'nodeport-ips', key: [originalDaddr] },
-            { priority: { map: 'nodeports', key: originalPorts } },
+            { priority: { map: 'nodeports', key: ORIGINAL_PORT } },
             dispatch('sources', SOURCE_MASK),
           ),
         ),
@@ -157,9 +147,8 @@ export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed): rea
 }
 
 /** Chains that the kernel calls: adding them makes the table live. */
-export function hookChains(layout: Layout, node: NodeView, isUsed: IsUsed): readonly NftChain[] {
+export function hookChains(layout: Layout, node: NodeView, isUsed: IsUsed<SetName>): readonly NftChain[] {
   const { daddr } = layout;
-  const ports: readonly NftExpression[] = ['meta l4proto', 'th dport'];
   const filter = (
     name: string,
     hook: 'input' | 'forward' | 'output',
@@ -169,14 +158,14 @@ export function hookChains(layout: Layout, node: NodeView, isUsed: IsUsed): read
   const marked = isUsed('marks') || isUsed('nodeport-marks');
   // IPVS goes by connections of its own, and would send on what conntrack does not translate.
   const invalid = dropInvalid(node).flatMap(({ statements: [state, ...rest], comment = '' }) => [
-    noted(comment, state!, { priority: { map: 'services', key: [daddr, ...ports] } }, ...rest),
+    noted(comment, state!, { priority: { map: 'services', key: [daddr, ...PORT] } }, ...rest),
     ...(isUsed('nodeports')
       ? [
           noted(
             comment,
             state!,
             { in: 'nodeport-ips', key: [daddr] },
-            { priority: { map: 'nodeports', key: ports } },
+            { priority: { map: 'nodeports', key: PORT } },
             ...rest,
           ),
         ]

@@ -18,6 +18,7 @@ import type {
   UsesConntrack,
 } from '../../core/backend.ts';
 import { setKernelParameters } from '../shared/kernel-parameters.ts';
+import { beginRemoval } from '../shared/removal.ts';
 import { createKeepers, type Sent, type TableKeeper } from '../shared/table/keeper.ts';
 import { removeTable } from '../shared/table/remove.ts';
 import { type SetName, TABLE, UPSTREAM_TABLE } from './layout.ts';
@@ -113,16 +114,12 @@ async function deleteUpstream(host: Host, family: 'ip' | 'ip6'): Promise<void> {
 
 /** Deletes our tables and those of an upstream kube-proxy in nftables mode. */
 export async function cleanup(host: Host): Promise<void> {
-  const faults: string[] = [];
+  const removal = beginRemoval();
   for (const family of ['ip', 'ip6'] as const) {
-    try {
+    await removal.attempt(async () => {
       await deleteUpstream(host, family);
       await removeTable(host, family, TABLE);
-    } catch (error) {
-      faults.push(error instanceof Error ? error.message : String(error));
-    }
+    });
   }
-  if (faults.length > 0) {
-    throw Object.assign(new Error(`not everything could be removed: ${faults.join('; ')}`), { code: 'KP_CLEANUP' });
-  }
+  removal.finish();
 }

@@ -3,6 +3,8 @@
  * uses any more keeps its chain until the next full sync, because a moment later somebody may.
  */
 import type { NftChain, NftElement, NodeView } from '../../core/backend.ts';
+import type { TableChains } from '../shared/table/layout.ts';
+import { changedChains } from '../shared/table/node-chains.ts';
 import type { Emit } from './frontends.ts';
 import { DISPATCH, type Layout, type SetName } from './layout.ts';
 import {
@@ -35,7 +37,7 @@ export interface Chains {
   /** What the counted elements and this node need; `sweep`: and what nobody needs any more. */
   settle(node: NodeView, sweep: boolean): StructureEdits;
   elements(emit: Emit): void;
-  all(): { readonly inner: readonly NftChain[]; readonly hooks: readonly NftChain[] };
+  all(): TableChains;
   size(): number;
 }
 
@@ -130,15 +132,11 @@ export function createChains(layout: Layout): Chains {
       if (quiet) return nothing;
       const wanted = chainsFor(node, next.values());
       const wantedHooks = moved ? hookChains(layout, node) : hooks;
-      const before = new Map([...inner, ...hooks.map((chain) => [chain.name, chain] as const)]);
       const first = seen === undefined;
       const edits: StructureEdits = {
         ...nothing,
         newChains: [...wanted.values()].filter(({ name }) => !first && !inner.has(name)),
-        changedChains: [...wanted.values(), ...wantedHooks].filter((chain) => {
-          const old = before.get(chain.name);
-          return old !== undefined && old !== chain && JSON.stringify(old) !== JSON.stringify(chain);
-        }),
+        changedChains: changedChains([...inner.values(), ...hooks], [...wanted.values(), ...wantedHooks]),
         oldChains: [...inner.keys()].filter((name) => !wanted.has(name)).reverse(),
       };
       seen = node;

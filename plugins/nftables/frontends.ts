@@ -1,7 +1,8 @@
 /** The elements that one service port stands for, purely. */
-import type { NftElement, NftValue, ServicePort } from '../../core/backend.ts';
-import { displayName, type Frontend, type FrontendKind, protocolOf } from '../shared/frontends.ts';
-import { outermost } from '../shared/source-ranges.ts';
+import type { ServicePort } from '../../core/backend.ts';
+import type { Frontend, FrontendKind } from '../shared/frontends.ts';
+import { frontendKey, nameComment, rangeElements } from '../shared/table/elements.ts';
+import type { Emit as EmitOf } from '../shared/table/layout.ts';
 import { AFFINITY, DROP, GUARDED, LOCAL, MAX_ENDPOINTS, POLICY_LOCAL, REJECT, type SetName } from './layout.ts';
 import type { Side } from './ruleset.ts';
 
@@ -30,7 +31,7 @@ export interface ServiceRecord {
   readonly affinity: Affinity | undefined;
 }
 
-export type Emit = (set: SetName, element: NftElement) => void;
+export type Emit = EmitOf<SetName>;
 
 export function sideOf(kind: FrontendKind): Side {
   return kind === 'nodePort' ? 'nodeports' : 'services';
@@ -58,16 +59,11 @@ const SETS = {
 } as const satisfies Record<Side, Record<string, SetName>>;
 
 /** Every element of one frontend, except what several frontends share. */
-export function frontendElements(
-  { kind, ip, port: portNumber }: Frontend,
-  record: ServiceRecord,
-  comments: boolean,
-  emit: Emit,
-): void {
+export function frontendElements(frontend: Frontend, record: ServiceRecord, comments: boolean, emit: Emit): void {
+  const { kind } = frontend;
   const { port, affinity } = record;
   const sets = SETS[sideOf(kind)];
-  const key: readonly NftValue[] =
-    kind === 'nodePort' ? [protocolOf(port), portNumber] : [ip, protocolOf(port), portNumber];
+  const key = frontendKey(frontend, port);
   const withAffinity = affinity === undefined ? 0 : AFFINITY;
   const empty = port.hasEndpoints ? DROP : REJECT;
   const clusterClass = record.cluster.length === 0 ? empty : withAffinity | count(record.cluster);
@@ -75,8 +71,8 @@ export function frontendElements(
 
   const writeList = (set: SetName, list: readonly Slot[]): void => {
     for (let index = 0; index < count(list); index++) {
-      const { ip: endpointIP, port: endpointPort } = list[index]!;
-      emit(set, { key: [...key, index], data: [endpointIP, endpointPort] });
+      const { ip, port: endpointPort } = list[index]!;
+      emit(set, { key: [...key, index], data: [ip, endpointPort] });
     }
   };
 
@@ -99,13 +95,11 @@ export function frontendElements(
     emit(sets.localClasses, { key, data: [localClass] });
     emit(sets.masqueradeIfNode, { key });
   }
-  const comment = comments ? { comment: displayName(port) } : {};
+  const comment = nameComment(port, comments);
   if (kind === 'loadBalancerVIP' && port.sourceRanges.length > 0) {
     emit('services', { key, data: [GUARDED], ...comment });
     emit('guarded-services', { key, data: [klass] });
-    for (const { first, last } of outermost(port.sourceRanges)) {
-      emit('source-ranges', { key: [...key, first], keyEnd: [...key, last] });
-    }
+    rangeElements('source-ranges', key, port.sourceRanges, emit);
   } else {
     emit(sets.classes, { key, data: [klass], ...comment });
   }

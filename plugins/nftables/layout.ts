@@ -18,8 +18,8 @@
  *
  * Why not a map straight to `goto`: the kernel validates the whole table for every added element that holds a verdict.
  */
-import type { IPFamily, NftField, NftSet, NftType } from '../../core/backend.ts';
-import type { TableLayout } from '../shared/table/layout.ts';
+import type { IPFamily } from '../../core/backend.ts';
+import { keyTypes, type TableLayout, tableLayout } from '../shared/table/layout.ts';
 
 export const TABLE = 'kube-services';
 /** Of upstream kube-proxy in nftables mode. */
@@ -84,67 +84,49 @@ export const SET_NAMES = [
 ] as const;
 export type SetName = (typeof SET_NAMES)[number];
 
-export interface Layout extends TableLayout<SetName> {
-  readonly saddr: NftField;
-  readonly daddr: NftField;
-  readonly originalDaddr: NftField;
-}
+export type Layout = TableLayout<SetName>;
 
 export function layoutOf(family: IPFamily): Layout {
-  const address: NftType = family === 'IPv4' ? 'ipv4_addr' : 'ipv6_addr';
-  const port: readonly NftType[] = ['inet_proto', 'inet_service'];
-  const frontend: readonly NftType[] = [address, ...port];
-  const target: readonly NftType[] = [address, 'inet_service'];
-  const mark: readonly NftType[] = ['mark'];
-  const shapes: Readonly<Record<SetName, Omit<NftSet, 'name'>>> = {
-    services: { key: frontend, data: mark },
-    endpoints: { key: [...frontend, 'mark'], data: target },
-    'local-services': { key: frontend, data: mark },
-    'local-endpoints': { key: [...frontend, 'mark'], data: target },
-    'guarded-services': { key: frontend, data: mark },
-    'source-ranges': { key: [...frontend, address], interval: true },
-    nodeports: { key: port, data: mark },
-    'nodeport-endpoints': { key: [...port, 'mark'], data: target },
-    'local-nodeports': { key: port, data: mark },
-    'local-nodeport-endpoints': { key: [...port, 'mark'], data: target },
-    'nodeport-ips': { key: [address], interval: true },
-    'cluster-ips': { key: [address] },
-    'service-cidrs': { key: [address], interval: true },
-    hairpin: { key: [address, address] },
-    'masquerade-services': { key: frontend },
-    'masquerade-services-if-node': { key: frontend },
-    'masquerade-nodeports': { key: port },
-    'masquerade-nodeports-if-node': { key: port },
-    'affinity-services': { key: frontend, data: mark },
-    'affinity-nodeports': { key: port, data: mark },
-    'affinity-timeouts': { key: mark, data: mark },
-    'affinity-handles': { key: ['mark', ...target], data: mark },
-    'affinity-endpoints': { key: mark, data: target },
-    'local-affinity-endpoints': { key: mark, data: target },
-    affinity: { key: [address, 'mark'], data: mark, dynamic: true, size: MAX_CLIENTS },
-    dispatch: { key: mark, data: 'verdict' },
-    'guarded-dispatch': { key: mark, data: 'verdict' },
-    'local-dispatch': { key: mark, data: 'verdict' },
-    'nodeport-dispatch': { key: mark, data: 'verdict' },
-    'local-nodeport-dispatch': { key: mark, data: 'verdict' },
-    'affinity-record': { key: mark, data: 'verdict' },
-    'nodeport-affinity-record': { key: mark, data: 'verdict' },
-  };
-  const sets = Object.fromEntries(
-    Object.entries(shapes).map(([name, shape]) => [name, { name, ...shape }]),
-  ) as unknown as Record<SetName, NftSet>;
-  const common = {
-    family,
+  const { address, port, frontend, target, mark } = keyTypes(family);
+  return tableLayout(family, {
     name: TABLE,
     comment: TABLE_COMMENT,
-    sets,
     setNames: SET_NAMES,
-    filledByPackets: ['affinity'],
-    verdictMaps: VERDICT_MAPS,
-  } as const;
-  return family === 'IPv4'
-    ? { ...common, table: 'ip', saddr: 'ip saddr', daddr: 'ip daddr', originalDaddr: 'ct original ip daddr' }
-    : { ...common, table: 'ip6', saddr: 'ip6 saddr', daddr: 'ip6 daddr', originalDaddr: 'ct original ip6 daddr' };
+    shapes: {
+      services: { key: frontend, data: mark },
+      endpoints: { key: [...frontend, 'mark'], data: target },
+      'local-services': { key: frontend, data: mark },
+      'local-endpoints': { key: [...frontend, 'mark'], data: target },
+      'guarded-services': { key: frontend, data: mark },
+      'source-ranges': { key: [...frontend, address], interval: true },
+      nodeports: { key: port, data: mark },
+      'nodeport-endpoints': { key: [...port, 'mark'], data: target },
+      'local-nodeports': { key: port, data: mark },
+      'local-nodeport-endpoints': { key: [...port, 'mark'], data: target },
+      'nodeport-ips': { key: [address], interval: true },
+      'cluster-ips': { key: [address] },
+      'service-cidrs': { key: [address], interval: true },
+      hairpin: { key: [address, address] },
+      'masquerade-services': { key: frontend },
+      'masquerade-services-if-node': { key: frontend },
+      'masquerade-nodeports': { key: port },
+      'masquerade-nodeports-if-node': { key: port },
+      'affinity-services': { key: frontend, data: mark },
+      'affinity-nodeports': { key: port, data: mark },
+      'affinity-timeouts': { key: mark, data: mark },
+      'affinity-handles': { key: ['mark', ...target], data: mark },
+      'affinity-endpoints': { key: mark, data: target },
+      'local-affinity-endpoints': { key: mark, data: target },
+      affinity: { key: [address, 'mark'], data: mark, dynamic: true, size: MAX_CLIENTS },
+      dispatch: { key: mark, data: 'verdict' },
+      'guarded-dispatch': { key: mark, data: 'verdict' },
+      'local-dispatch': { key: mark, data: 'verdict' },
+      'nodeport-dispatch': { key: mark, data: 'verdict' },
+      'local-nodeport-dispatch': { key: mark, data: 'verdict' },
+      'affinity-record': { key: mark, data: 'verdict' },
+      'nodeport-affinity-record': { key: mark, data: 'verdict' },
+    },
+  });
 }
 
 /**
@@ -158,5 +140,3 @@ export const DISPATCH: ReadonlyMap<SetName, SetName> = new Map([
   ['nodeports', 'nodeport-dispatch'],
   ['local-nodeports', 'local-nodeport-dispatch'],
 ]);
-
-export const VERDICT_MAPS: readonly SetName[] = [...DISPATCH.values(), 'affinity-record', 'nodeport-affinity-record'];

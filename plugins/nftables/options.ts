@@ -1,15 +1,17 @@
 /** This backend's own options (--backend-option NAME=VALUE, or backendOptions in a configuration file), validated. */
+import { choiceOf } from '../shared/options.ts';
+import { OWNERSHIPS, type Ownership } from '../shared/table/probe.ts';
 
 export interface NftablesOptions {
   /** Whether only this process may change the table: auto = where the kernel can (6.9). */
-  readonly ownership: 'auto' | 'on' | 'off';
+  readonly ownership: Ownership;
   /** Whether elements of `services` and `nodeports` carry the Service's name as a comment. */
   readonly comments: 'on' | 'off';
 }
 
 const DEFAULTS: NftablesOptions = { ownership: 'auto', comments: 'on' };
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
-  ownership: ['auto', 'on', 'off'],
+  ownership: OWNERSHIPS,
   comments: ['on', 'off'],
 };
 
@@ -19,10 +21,10 @@ export function parseOptions(raw: Readonly<Record<string, unknown>>): NftablesOp
   const options: Record<string, unknown> = { ...DEFAULTS };
   for (const [name, value] of Object.entries(raw)) {
     const choices = Object.hasOwn(CHOICES, name) ? CHOICES[name] : undefined;
+    const choice = choices && choiceOf(value, choices);
     if (choices === undefined) faults.push(`${name}: unknown option; known are ${Object.keys(DEFAULTS).join(', ')}`);
-    else if (typeof value === 'string' && choices.includes(value)) options[name] = value;
-    else if (typeof value === 'boolean') options[name] = value ? 'on' : 'off';
-    else faults.push(`${name}: ${JSON.stringify(value)} is not one of ${choices.join(', ')}`);
+    else if (choice === undefined) faults.push(`${name}: ${JSON.stringify(value)} is not one of ${choices.join(', ')}`);
+    else options[name] = choice;
   }
   if (faults.length > 0) {
     throw Object.assign(new Error(`nftables backend options: ${faults.join('; ')}`), { code: 'KP_BACKEND_OPTION' });

@@ -1,7 +1,7 @@
 /** The steps of a change that is known to be the difference to what is there, in an order that suits packets under way. */
 import type { NftOperation } from '../../core/backend.ts';
 import type { Elements } from '../shared/table/layout.ts';
-import { addChain, elementOperations, rewriteChain, type Steps } from '../shared/table/reconcile.ts';
+import { addChain, editOperations, elementOperations, rewriteChain, type Steps } from '../shared/table/reconcile.ts';
 import type { Layout, SetName } from './layout.ts';
 import type { Plan } from './plan.ts';
 
@@ -12,8 +12,7 @@ export function planSteps(plan: Plan, layout: Layout): Steps {
     before: [...plan.newChains.flatMap(addChain), ...plan.newVerdicts.map(verdictOperation('add elements'))],
     change: [
       ...plan.changedChains.flatMap(rewriteChain),
-      ...elementOperations('delete elements', without(plan.deletes, 'hairpin'), layout),
-      ...elementOperations('add elements', plan.adds, layout),
+      ...editOperations({ deletes: without(plan.deletes, 'hairpin'), adds: plan.adds }, layout),
     ],
     after: [
       // A packet that was sent back to its sender a moment ago has yet to be masqueraded.

@@ -5,23 +5,19 @@
  *   Change ─▶ records, claims ─▶ frontends touched ─▶ their elements before and after ─▶ deletes, adds
  *                                                  └▶ classes used for the first time ─▶ chains
  */
-import type { Change, IPFamily, NftElement, NodeView, ServicePort } from '../../core/backend.ts';
-import { type Claim, createClaims } from '../shared/claims.ts';
+import type { Change, IPFamily, NodeView, ServicePort } from '../../core/backend.ts';
 import { createCounts } from '../shared/counts.ts';
-import { type Frontend, frontendsOf, localIPs, RANK } from '../shared/frontends.ts';
-import { outermost } from '../shared/source-ranges.ts';
-import { append, dataText, type Elements, type TableModel } from '../shared/table/layout.ts';
-import { nodePortRanges } from '../shared/table/rules.ts';
+import { createFrontendClaims, type FrontendClaim, NO_FRONTENDS } from '../shared/frontend-claims.ts';
+import { frontendsOf, localIPs } from '../shared/frontends.ts';
+import { removedKeys } from '../shared/removed-keys.ts';
+import { createEdits, type Description, type ElementEdits } from '../shared/table/edits.ts';
+import { nodeElements } from '../shared/table/elements.ts';
+import type { TableModel } from '../shared/table/layout.ts';
+import { inPortions } from '../shared/table/portions.ts';
+import { createSizes } from '../shared/table/sizes.ts';
 import { type AffinityNumbers, createAffinityNumbers } from './affinity-numbers.ts';
 import { createChains, type StructureEdits } from './chains.ts';
-import {
-  type Affinity,
-  affinityElements,
-  type Emit,
-  frontendElements,
-  type ServiceRecord,
-  type Slot,
-} from './frontends.ts';
+import { type Affinity, affinityElements, frontendElements, type ServiceRecord, type Slot } from './frontends.ts';
 import { type Layout, layoutOf, type SetName } from './layout.ts';
 import { arrange } from './slots.ts';
 
@@ -40,12 +36,7 @@ export interface Seed {
   readonly highestAffinityId: number;
 }
 
-export interface ElementEdits {
-  readonly deletes: Elements<SetName>;
-  readonly adds: Elements<SetName>;
-}
-
-export interface Plan extends ElementEdits, StructureEdits {}
+export interface Plan extends ElementEdits<SetName>, StructureEdits {}
 
 export interface Planner extends TableModel<SetName> {
   readonly layout: Layout;
@@ -56,64 +47,29 @@ export interface Planner extends TableModel<SetName> {
   totals(): Readonly<Record<string, number>>;
 }
 
-interface FrontendClaim extends Claim {
-  readonly frontend: Frontend;
-  readonly record: ServiceRecord;
-}
-
 export function createPlanner({ family, comments }: PlanSettings): Planner {
   const layout = layoutOf(family);
   const records = new Map<string, ServiceRecord>();
-  /** Frontends touched by the change at hand, with whoever had them before. */
-  let touched = new Map<string, FrontendClaim | undefined>();
-  const claims = createClaims<FrontendClaim>(() => {});
+  const claims = createFrontendClaims<ServiceRecord>();
   const numbers: AffinityNumbers = createAffinityNumbers();
   const clusterIPs = createCounts();
   const localEndpoints = createCounts();
   const chains = createChains(layout);
-  const counts = new Map<SetName, number>();
+  const sizes = createSizes<SetName>();
   let node: NodeView | undefined;
-  let collecting = true;
-  let deletes = new Map<SetName, NftElement[]>();
-  let adds = new Map<SetName, NftElement[]>();
+  let edits = newEdits(true);
 
-  function touch(key: string): void {
-    if (!touched.has(key)) touched.set(key, claims.winner(key));
-  }
-
-  function collect(into: Map<SetName, NftElement[]>, by: 1 | -1): Emit {
-    return (set, element) => {
-      if (collecting) append(into, set, element);
-      counts.set(set, (counts.get(set) ?? 0) + by);
-      chains.count(set, element, by);
-    };
-  }
-
-  /** Emits what only one of two descriptions has; an element with other data is deleted and added. */
-  function difference(before: ((emit: Emit) => void) | undefined, after: ((emit: Emit) => void) | undefined): void {
-    if (before === undefined || after === undefined) {
-      before?.(collect(deletes, -1));
-      after?.(collect(adds, 1));
-      return;
-    }
-    const old = new Map<string, { readonly set: SetName; readonly element: NftElement }>();
-    before((set, element) =>
-      old.set(`${set} ${element.key.join(' ')} ${element.keyEnd?.join(' ') ?? ''}`, { set, element }),
-    );
-    const add: (() => void)[] = [];
-    const emitAdd = collect(adds, 1);
-    after((set, element) => {
-      const key = `${set} ${element.key.join(' ')} ${element.keyEnd?.join(' ') ?? ''}`;
-      const existing = old.get(key);
-      if (existing !== undefined && sameData(existing.element, element)) old.delete(key);
-      else add.push(() => emitAdd(set, element));
+  function newEdits(isKept: boolean) {
+    return createEdits<SetName>({
+      isKept,
+      count(set, by, element) {
+        sizes.count(set, by);
+        chains.count(set, element, by);
+      },
     });
-    const emitDelete = collect(deletes, -1);
-    for (const { set, element } of old.values()) emitDelete(set, element);
-    for (const emit of add) emit();
   }
 
-  function elementsOf(claim: FrontendClaim | undefined): ((emit: Emit) => void) | undefined {
+  function elementsOf(claim: FrontendClaim<ServiceRecord> | undefined): Description<SetName> | undefined {
     return claim && ((emit) => frontendElements(claim.frontend, claim.record, comments, emit));
   }
 
@@ -143,17 +99,10 @@ export function createPlanner({ family, comments }: PlanSettings): Planner {
     if (before?.port === port) return;
     const record = recordOf(port, before, seed);
     records.set(port.key, record);
-    const frontends = frontendsOf(port);
-    if (before !== undefined) {
-      for (const key of frontendsOf(before.port).keys()) {
-        touch(key);
-        if (!frontends.has(key)) claims.release(key, port.key);
-      }
-    }
-    for (const [key, frontend] of frontends) {
-      touch(key);
-      claims.claim(key, { owner: port.key, rank: RANK[frontend.kind], frontend, record });
-    }
+    claims.replace(port.key, before ? frontendsOf(before.port) : NO_FRONTENDS, {
+      frontends: frontendsOf(port),
+      record,
+    });
     replaced(before, record);
   }
 
@@ -161,17 +110,14 @@ export function createPlanner({ family, comments }: PlanSettings): Planner {
     const before = records.get(key);
     if (before === undefined) return;
     records.delete(key);
-    for (const frontend of frontendsOf(before.port).keys()) {
-      touch(frontend);
-      claims.release(frontend, key);
-    }
+    claims.replace(key, frontendsOf(before.port), undefined);
     if (before.affinity !== undefined) numbers.release(before.affinity);
     replaced(before, undefined);
   }
 
   /** What does not depend on who has which frontend. */
   function replaced(before: ServiceRecord | undefined, after: ServiceRecord | undefined): void {
-    difference(
+    edits.difference(
       before?.affinity && ((emit) => affinityElements(before, emit)),
       after?.affinity && ((emit) => affinityElements(after, emit)),
     );
@@ -181,103 +127,73 @@ export function createPlanner({ family, comments }: PlanSettings): Planner {
 
   /** Turns what was touched into edits. */
   function settle(): void {
-    for (const [key, before] of touched) {
-      const after = claims.winner(key);
-      if (before === after) continue;
-      difference(elementsOf(before), elementsOf(after));
+    claims.settle((_key, before, after) => {
+      edits.difference(elementsOf(before), elementsOf(after));
       if (before?.frontend.kind === 'clusterIP') clusterIPs.add(before.frontend.ip, -1);
       if (after?.frontend.kind === 'clusterIP') clusterIPs.add(after.frontend.ip, 1);
-    }
-    const emitAdd = collect(adds, 1);
-    const emitDelete = collect(deletes, -1);
-    clusterIPs.settle((ip, present) => (present ? emitAdd : emitDelete)('cluster-ips', { key: [ip] }));
-    localEndpoints.settle((ip, present) => (present ? emitAdd : emitDelete)('hairpin', { key: [ip, ip] }));
+    });
+    clusterIPs.settle((ip, present) => edits[present ? 'add' : 'delete']('cluster-ips', { key: [ip] }));
+    localEndpoints.settle((ip, present) => edits[present ? 'add' : 'delete']('hairpin', { key: [ip, ip] }));
   }
 
   function take(change: Change, seed: Seed | undefined): StructureEdits {
-    touched = new Map();
-    deletes = new Map();
-    adds = new Map();
     const lastNode = node;
     node = change.node;
-    if (change.full) {
-      const wanted = new Set(change.upsert.map(({ key }) => key));
-      for (const key of records.keys()) if (!wanted.has(key)) remove(key);
-    }
-    for (const key of change.remove) remove(key);
+    for (const key of removedKeys(records.keys(), change)) remove(key);
     for (const port of change.upsert) upsert(port, seed);
     settle();
     if (lastNode !== node) {
       const now = node;
-      difference(lastNode && ((emit) => nodeElements(lastNode, emit)), (emit) => nodeElements(now, emit));
+      edits.difference(lastNode && ((emit) => nodeElements(lastNode, emit)), (emit) => nodeElements(now, emit));
     }
-    touched = new Map();
     return chains.settle(node, change.full);
+  }
+
+  function* everything(): Generator<Description<SetName>> {
+    for (const [key, record] of records) {
+      yield (emit) => {
+        for (const frontend of frontendsOf(record.port).keys()) {
+          const winner = claims.winner(frontend);
+          if (winner?.owner === key) frontendElements(winner.frontend, record, comments, emit);
+        }
+        affinityElements(record, emit);
+      };
+    }
+    yield (emit) => {
+      for (const ip of clusterIPs.keys()) emit('cluster-ips', { key: [ip] });
+      for (const ip of localEndpoints.keys()) emit('hairpin', { key: [ip, ip] });
+      if (node !== undefined) nodeElements(node, emit);
+      chains.elements(emit);
+    };
   }
 
   return {
     layout,
 
     apply(change) {
-      collecting = true;
+      edits = newEdits(true);
       const structure = take(change, undefined);
+      const { deletes, adds } = edits;
       return { deletes, adds, ...structure };
     },
 
     adopt(change, seed) {
-      collecting = false;
+      edits = newEdits(false);
       if (seed !== undefined) numbers.startAfter(seed.highestAffinityId);
       take(change, seed);
     },
 
-    *elements(portion) {
-      let found = new Map<SetName, NftElement[]>();
-      let size = 0;
-      const emit: Emit = (set, element) => {
-        append(found, set, element);
-        size++;
-      };
-      for (const [key, record] of records) {
-        for (const frontend of frontendsOf(record.port).keys()) {
-          const winner = claims.winner(frontend);
-          if (winner?.owner === key) frontendElements(winner.frontend, record, comments, emit);
-        }
-        affinityElements(record, emit);
-        if (size < portion) continue;
-        yield found;
-        found = new Map();
-        size = 0;
-      }
-      for (const ip of clusterIPs.keys()) emit('cluster-ips', { key: [ip] });
-      for (const ip of localEndpoints.keys()) emit('hairpin', { key: [ip, ip] });
-      if (node !== undefined) nodeElements(node, emit);
-      chains.elements(emit);
-      yield found;
-    },
-
+    elements: (portion) => inPortions(portion, everything()),
     chains: () => chains.all(),
-    sizes: () => counts,
+    sizes: () => sizes.all(),
 
     totals: () => ({
-      services: (counts.get('services') ?? 0) + (counts.get('nodeports') ?? 0),
+      services: sizes.of('services') + sizes.of('nodeports'),
       endpoints: (['endpoints', 'local-endpoints', 'nodeport-endpoints', 'local-nodeport-endpoints'] as const).reduce(
-        (sum, set) => sum + (counts.get(set) ?? 0),
+        (sum, set) => sum + sizes.of(set),
         0,
       ),
       chains: chains.size(),
     }),
   };
-}
-
-function nodeElements(node: NodeView, emit: Emit): void {
-  for (const { first, last } of outermost(nodePortRanges(node))) {
-    emit('nodeport-ips', { key: [first], keyEnd: [last] });
-  }
-  for (const { first, last } of outermost(node.serviceCIDRs)) {
-    emit('service-cidrs', { key: [first], keyEnd: [last] });
-  }
-}
-
-function sameData(a: NftElement, b: NftElement): boolean {
-  return dataText(a) === dataText(b);
 }

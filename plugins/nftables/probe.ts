@@ -1,6 +1,8 @@
 /** Whether this kernel has what the table consists of. */
 import type { Host, IPFamily } from '../../core/backend.ts';
+import { hostFamilies, servedFamilies, unsupported } from '../shared/families.ts';
 import { chooseOwnership, type Feature, missingFeatures } from '../shared/table/probe.ts';
+import { MASQUERADE, ORIGINAL_PORT, PORT } from '../shared/table/rules.ts';
 import type { BackendSettings } from './backend.ts';
 import { layoutOf } from './layout.ts';
 import type { NftablesOptions } from './options.ts';
@@ -10,7 +12,7 @@ const PROBE_TABLE = 'kube-services-probe';
 export function features(family: IPFamily): readonly Feature[] {
   const { sets, saddr, daddr, originalDaddr } = layoutOf(family);
   const version = family === 'IPv4' ? 'IPV4' : 'IPV6';
-  const key = [daddr, 'meta l4proto', 'th dport'] as const;
+  const key = [daddr, ...PORT];
   return [
     { option: 'CONFIG_NF_TABLES', sets: [sets.services], statements: [{ priority: { map: 'services', key } }] },
     {
@@ -27,12 +29,9 @@ export function features(family: IPFamily): readonly Feature[] {
     {
       option: 'CONFIG_NFT_CT',
       sets: [sets['masquerade-services']],
-      statements: [
-        { ctStatus: 'dnat' },
-        { in: 'masquerade-services', key: [originalDaddr, 'meta l4proto', 'ct original proto-dst'] },
-      ],
+      statements: [{ ctStatus: 'dnat' }, { in: 'masquerade-services', key: [originalDaddr, ...ORIGINAL_PORT] }],
     },
-    { option: 'CONFIG_NFT_MASQ', statements: [{ masquerade: 'fully-random' }] },
+    { option: 'CONFIG_NFT_MASQ', statements: [MASQUERADE] },
     { option: `CONFIG_NFT_REJECT_${version}`, statements: [{ reject: 'port unreachable' }] },
     {
       option: 'CONFIG_NF_TABLES (maps filled by rules)',
@@ -43,23 +42,9 @@ export function features(family: IPFamily): readonly Feature[] {
 }
 
 export async function probe(host: Host, options: NftablesOptions): Promise<BackendSettings> {
-  const families: IPFamily[] = [];
-  const missing: string[] = [];
-  for (const family of ['IPv4', 'IPv6'] as const) {
-    if (family === 'IPv6' && host.sysctl.read('net/ipv6/conf/all/disable_ipv6') !== '0') {
-      host.log.info('IPv6 is disabled on this host; serving IPv4 only');
-      continue;
-    }
-    const reasons = await missingFeatures(host, family, PROBE_TABLE, features(family));
-    if (reasons.length === 0) families.push(family);
-    else missing.push(`${family} needs ${reasons.join(', ')}`);
-  }
-  if (families.length === 0) {
-    throw Object.assign(
-      new Error(`the nftables backend cannot work here: ${missing.join('; ')}; choose another backend (--backend)`),
-      { code: 'KP_BACKEND_UNSUPPORTED' },
-    );
-  }
-  for (const reason of missing) host.log.warn('One IP family cannot be served', { reason });
+  const { families, missing } = await servedFamilies(host, hostFamilies(host), (family) =>
+    missingFeatures(host, family, PROBE_TABLE, features(family)),
+  );
+  if (families.length === 0) throw unsupported('nftables', missing);
   return { families, owned: await chooseOwnership(host, options.ownership), comments: options.comments === 'on' };
 }

@@ -19,14 +19,24 @@ import type {
   NodeView,
 } from '../../core/backend.ts';
 import {
+  discardUnallocated,
   dropInvalid,
   fromPod,
-  guardLoopback,
+  loopbackGuard,
+  MASQUERADE,
+  masqueradeHairpin,
   noted,
+  ORIGINAL_PORT,
+  PORT,
   podOnItsWay,
+  REFUSALS,
+  refuseUndefinedPort,
   rule,
+  to,
   toNodePortAddress,
+  whenUsed,
 } from '../shared/table/rules.ts';
+import type { IsUsed } from '../shared/table/sizes.ts';
 import {
   AFFINITY,
   AFFINITY_ID_MASK,
@@ -45,9 +55,6 @@ import {
 export type Side = 'services' | 'nodeports';
 export const SIDES: readonly Side[] = ['services', 'nodeports'];
 
-const REJECT_CHAIN = 'refuse';
-const DROP_CHAIN = 'discard';
-
 /** What belongs to a side: its maps, and the key that a connection has in them. */
 interface SideNames {
   readonly key: readonly NftExpression[];
@@ -61,12 +68,10 @@ interface SideNames {
 }
 
 function sideNames({ daddr, originalDaddr }: Layout, side: Side): SideNames {
-  const key: readonly NftExpression[] = ['meta l4proto', 'th dport'];
-  const originalKey: readonly NftExpression[] = ['meta l4proto', 'ct original proto-dst'];
   return side === 'services'
     ? {
-        key: [daddr, ...key],
-        originalKey: [originalDaddr, ...originalKey],
+        key: [daddr, ...PORT],
+        originalKey: [originalDaddr, ...ORIGINAL_PORT],
         prefix: '',
         endpoints: 'endpoints',
         localServices: 'local-services',
@@ -75,8 +80,8 @@ function sideNames({ daddr, originalDaddr }: Layout, side: Side): SideNames {
         affinityRecord: 'affinity-record',
       }
     : {
-        key,
-        originalKey,
+        key: PORT,
+        originalKey: ORIGINAL_PORT,
         prefix: 'nodeport-',
         endpoints: 'nodeport-endpoints',
         localServices: 'local-nodeports',
@@ -104,17 +109,14 @@ export function hookChains(layout: Layout, node: NodeView): readonly NftChain[] 
   });
   const translated: NftStatement = { ctStatus: 'dnat' };
   return [
-    { name: 'filter-input', hook: { type: 'filter', hook: 'input', priority: 0 }, rules: guardLoopback(layout, node) },
+    loopbackGuard(layout, node),
     { name: 'filter-forward', hook: { type: 'filter', hook: 'forward', priority: 0 }, rules: dropInvalid(node) },
     nat('postrouting', 100, [rule(translated, { verdict: 'jump', chain: 'translated' })]),
     nat('input', 100, [rule(translated, { verdict: 'jump', chain: 'affinity-recording' })]),
-    nat('prerouting', -100, [rule({ verdict: 'goto', chain: 'services' })]),
-    nat('output', -100, [rule({ verdict: 'goto', chain: 'services' })]),
+    nat('prerouting', -100, [rule(to('services'))]),
+    nat('output', -100, [rule(to('services'))]),
   ];
 }
-
-/** Whether a set has elements: a rule that could only look in vain is not there. */
-export type IsUsed = (set: SetName) => boolean;
 
 /** Sets whose first or last element changes the chains of the node. */
 export const GATES: readonly SetName[] = [
@@ -130,20 +132,18 @@ export const GATES: readonly SetName[] = [
 ];
 
 /** Chains that depend on the node and its settings, and on what is in use; those that others lead to come first. */
-export function nodeChains(layout: Layout, node: NodeView, isUsed: IsUsed): readonly NftChain[] {
-  const { daddr, saddr, originalDaddr } = layout;
+export function nodeChains(layout: Layout, node: NodeView, isUsed: IsUsed<SetName>): readonly NftChain[] {
+  const { saddr, originalDaddr } = layout;
   const services = sideNames(layout, 'services');
   const nodeports = sideNames(layout, 'nodeports');
   const pod = fromPod(layout, node);
-  const notOurs: NftStatement = { fib: 'daddr', not: true };
-  const masquerade: NftStatement = { masquerade: 'fully-random' };
   const toNodePort: NftStatement = { in: 'nodeport-ips', key: [originalDaddr] };
   const clusterIPSource: readonly NftRule[] = node.masqueradeAll
-    ? [rule(masquerade)]
+    ? [rule(MASQUERADE)]
     : pod === undefined
       ? []
-      : [...podOnItsWay(layout, node, [{ verdict: 'return' }]), rule(masquerade)];
-  const when = (set: SetName, ...rules: readonly NftRule[]): readonly NftRule[] => (isUsed(set) ? rules : []);
+      : [...podOnItsWay(layout, node, [{ verdict: 'return' }]), rule(MASQUERADE)];
+  const when = whenUsed(isUsed);
   const recorded = (names: SideNames, ...only: readonly NftStatement[]): NftRule =>
     rule(
       ...only,
@@ -151,16 +151,9 @@ export function nodeChains(layout: Layout, node: NodeView, isUsed: IsUsed): read
       { priority: { map: 'affinity-timeouts', key: ['meta priority'] } },
       { vmap: { map: names.affinityRecord, key: ['meta priority'] } },
     );
-  const byLocalPolicy: NftStatement = { verdict: 'goto', chain: 'local-policy-source' };
+  const byLocalPolicy = to('local-policy-source');
   return [
-    {
-      name: REJECT_CHAIN,
-      rules: [
-        rule({ match: 'meta l4proto', is: 'tcp' }, { counter: true }, { reject: 'tcp reset' }),
-        rule({ counter: true }, { reject: 'port unreachable' }),
-      ],
-    },
-    { name: DROP_CHAIN, rules: [rule({ counter: true }, { verdict: 'drop' })] },
+    ...REFUSALS,
     {
       name: 'guarded-allowed',
       rules: [dispatch('guarded-services', services.key)],
@@ -168,8 +161,8 @@ export function nodeChains(layout: Layout, node: NodeView, isUsed: IsUsed): read
     {
       name: 'guarded',
       rules: [
-        rule({ in: 'source-ranges', key: [...services.key, saddr] }, { verdict: 'goto', chain: 'guarded-allowed' }),
-        noted('outside of the source ranges', { verdict: 'goto', chain: DROP_CHAIN }),
+        rule({ in: 'source-ranges', key: [...services.key, saddr] }, to('guarded-allowed')),
+        noted('outside of the source ranges', to('discard')),
       ],
     },
     { name: 'nodeports', rules: [dispatch('nodeports', nodeports.key)] },
@@ -178,14 +171,8 @@ export function nodeChains(layout: Layout, node: NodeView, isUsed: IsUsed): read
       rules: [
         dispatch('services', services.key),
         ...when('nodeports', rule(...toNodePortAddress(layout, node), { verdict: 'jump', chain: 'nodeports' })),
-        noted('undefined port', { in: 'cluster-ips', key: [daddr] }, notOurs, { verdict: 'goto', chain: REJECT_CHAIN }),
-        ...when(
-          'service-cidrs',
-          noted('unallocated ClusterIP', { in: 'service-cidrs', key: [daddr] }, notOurs, {
-            verdict: 'goto',
-            chain: DROP_CHAIN,
-          }),
-        ),
+        refuseUndefinedPort(layout),
+        ...when('service-cidrs', discardUnallocated(layout)),
       ],
     },
     {
@@ -198,7 +185,7 @@ export function nodeChains(layout: Layout, node: NodeView, isUsed: IsUsed): read
     { name: 'clusterip-source', rules: clusterIPSource },
     {
       name: 'local-policy-source',
-      rules: [...podOnItsWay(layout, node, [{ verdict: 'return' }]), rule({ fib: 'saddr' }, masquerade)],
+      rules: [...podOnItsWay(layout, node, [{ verdict: 'return' }]), rule({ fib: 'saddr' }, MASQUERADE)],
     },
     {
       name: 'translated',
@@ -206,19 +193,16 @@ export function nodeChains(layout: Layout, node: NodeView, isUsed: IsUsed): read
         ...(isUsed('affinity-services') || isUsed('affinity-nodeports')
           ? [rule({ verdict: 'jump', chain: 'affinity-recording' })]
           : []),
-        ...when(
-          'hairpin',
-          noted('hairpin: an endpoint that reaches itself', { in: 'hairpin', key: [saddr, daddr] }, masquerade),
-        ),
-        ...when('masquerade-services', rule({ in: 'masquerade-services', key: services.originalKey }, masquerade)),
+        ...when('hairpin', masqueradeHairpin(layout)),
+        ...when('masquerade-services', rule({ in: 'masquerade-services', key: services.originalKey }, MASQUERADE)),
         ...when(
           'masquerade-services-if-node',
           rule({ in: 'masquerade-services-if-node', key: services.originalKey }, byLocalPolicy),
         ),
-        rule({ in: 'cluster-ips', key: [originalDaddr] }, { verdict: 'goto', chain: 'clusterip-source' }),
+        rule({ in: 'cluster-ips', key: [originalDaddr] }, to('clusterip-source')),
         ...when(
           'masquerade-nodeports',
-          rule({ in: 'masquerade-nodeports', key: nodeports.originalKey }, toNodePort, masquerade),
+          rule({ in: 'masquerade-nodeports', key: nodeports.originalKey }, toNodePort, MASQUERADE),
         ),
         ...when(
           'masquerade-nodeports-if-node',
@@ -257,8 +241,8 @@ export function classesBelow(klass: number): readonly number[] {
 
 /** Where a class leads. */
 export function classChainName(layout: Layout, side: Side, klass: number): string {
-  if (klass === REJECT) return REJECT_CHAIN;
-  if (klass === DROP) return DROP_CHAIN;
+  if (klass === REJECT) return 'refuse';
+  if (klass === DROP) return 'discard';
   if (klass === GUARDED) return 'guarded';
   return chainName(sideNames(layout, side).prefix, klass);
 }
@@ -272,11 +256,11 @@ export function classChain(layout: Layout, node: NodeView, side: Side, klass: nu
 function classRules(layout: Layout, node: NodeView, names: SideNames, klass: number): readonly NftRule[] {
   const { saddr } = layout;
   const count = klass & COUNT_MASK;
-  const to = (target: number): NftStatement => ({ verdict: 'goto', chain: chainName(names.prefix, target) });
+  const toClass = (target: number): NftStatement => to(chainName(names.prefix, target));
   if (klass & POLICY_LOCAL) {
     const pod = fromPod(layout, node);
     // Without endpoints in the cluster but with local ones, which no model says but the contract allows: drop.
-    const inside: NftStatement = count === 0 ? { verdict: 'goto', chain: DROP_CHAIN } : to(klass & ~POLICY_LOCAL);
+    const inside: NftStatement = count === 0 ? to('discard') : toClass(klass & ~POLICY_LOCAL);
     return [
       ...(pod === undefined ? [] : [noted('pods of this node use every endpoint', pod, inside)]),
       noted('and so does the node itself', { fib: 'saddr' }, inside),
@@ -295,14 +279,14 @@ function classRules(layout: Layout, node: NodeView, names: SideNames, klass: num
         key: [saddr, { field: 'meta priority', and: AFFINITY_ID_MASK }],
         data: ['meta priority'],
       }),
-      rule(to(klass & ~AFFINITY)),
+      rule(toClass(klass & ~AFFINITY)),
     ];
   }
   const endpoints = klass & LOCAL ? names.localEndpoints : names.endpoints;
   const translate: NftLookup = { map: endpoints, key: [...names.key, { random: count }] };
   if (count === 1) return [rule({ priority: 0 }, { dnat: translate })];
   // A packet that saw the class of a moment ago may draw an index that is gone; index 0 always exists.
-  return [rule({ priority: 0 }, { dnat: translate }), rule(to((klass & ~COUNT_MASK) | 1))];
+  return [rule({ priority: 0 }, { dnat: translate }), rule(toClass((klass & ~COUNT_MASK) | 1))];
 }
 
 /** The chains that record a client's endpoint for this many seconds, one for each side. */

@@ -1,7 +1,8 @@
 /** This backend's own options (--backend-option NAME=VALUE, or backendOptions in a configuration file), validated. */
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import type { Ownership } from '../shared/table/probe.ts';
+import { choiceOf, givenOptions, wholeNumberOf } from '../shared/options.ts';
+import { OWNERSHIPS, type Ownership } from '../shared/table/probe.ts';
 import type { EngineLimits } from './forward/messages.ts';
 
 export type Way = 'auto' | 'redirect' | 'direct';
@@ -10,7 +11,6 @@ export interface UserspaceOptions {
   /** How connections come in; auto: by nf_tables where this process may, else by addresses that it may bind. */
   readonly way: Way;
   readonly threads: number;
-  /** Of each thread: bounds are divided by their number. */
   readonly limits: EngineLimits;
   /** Endpoints are told the client's address by a PROXY protocol header, unless the Service says otherwise. */
   readonly proxyProtocol: boolean;
@@ -46,7 +46,7 @@ type NumberName = keyof typeof NUMBERS;
 
 const CHOICES = {
   way: ['auto', 'redirect', 'direct'],
-  ownership: ['auto', 'on', 'off'],
+  ownership: OWNERSHIPS,
   comments: ['on', 'off'],
   proxyProtocol: ['off', 'v2'],
 } as const;
@@ -54,51 +54,39 @@ type ChoiceName = keyof typeof CHOICES;
 
 /** Throws one error that names every fault. What is on or off may also be true or false, as a configuration file has it. */
 export function parseOptions(raw: Readonly<Record<string, unknown>>): UserspaceOptions {
-  const faults: string[] = [];
-  const known = [...Object.keys(CHOICES), ...Object.keys(NUMBERS)];
-  for (const name of Object.keys(raw)) {
-    if (!known.includes(name)) faults.push(`${name}: unknown option; known are ${known.join(', ')}`);
-  }
-  const given = (name: string): unknown => (Object.hasOwn(raw, name) ? raw[name] : undefined);
+  const given = givenOptions('userspace', raw, [...Object.keys(CHOICES), ...Object.keys(NUMBERS)]);
   const choice = <N extends ChoiceName>(name: N): (typeof CHOICES)[N][number] => {
-    const value = typeof given(name) === 'boolean' ? (given(name) ? 'on' : 'off') : given(name);
-    const found = (CHOICES[name] as readonly string[]).find((one) => one === value);
-    if (found === undefined && value !== undefined) {
-      faults.push(`${name}: ${JSON.stringify(given(name))} is not one of ${CHOICES[name].join(', ')}`);
-    }
-    return (found ?? DEFAULT_CHOICES[name]) as (typeof CHOICES)[N][number];
+    const choices: readonly (typeof CHOICES)[N][number][] = CHOICES[name];
+    const found = choiceOf(given.value(name, DEFAULT_CHOICES[name]), choices);
+    if (found === undefined) given.refuse(name, `one of ${choices.join(', ')}`);
+    return found as (typeof CHOICES)[N][number];
   };
   const number = (name: NumberName): number => {
     const { fallback, least, most } = NUMBERS[name];
-    const value = given(name);
+    const value = given.value(name, undefined);
     if (value === undefined) return fallback;
-    const parsed = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;
-    if (typeof parsed === 'number' && Number.isInteger(parsed) && parsed >= least && parsed <= most) return parsed;
-    faults.push(`${name}: ${JSON.stringify(value)} is not a whole number from ${least} to ${most}`);
-    return fallback;
+    const found = wholeNumberOf(value, least, most);
+    if (found === undefined) given.refuse(name, `a whole number from ${least} to ${most}`);
+    return found ?? fallback;
   };
-  const threads = number('threads');
-  const share = (total: number): number => Math.max(1, Math.ceil(total / threads));
   const options: UserspaceOptions = {
     way: choice('way'),
-    threads,
+    threads: number('threads'),
     limits: {
       graceSeconds: number('graceSeconds'),
       idleSeconds: number('idleSeconds'),
       keepAliveSeconds: number('keepAliveSeconds'),
       unrepliedSeconds: number('udpUnrepliedSeconds'),
       repliedSeconds: number('udpRepliedSeconds'),
-      maxConnections: share(number('maxConnections')),
-      maxSessions: share(number('maxSessions')),
+      maxConnections: number('maxConnections'),
+      maxSessions: number('maxSessions'),
     },
     proxyProtocol: choice('proxyProtocol') === 'v2',
     portOffset: number('portOffset'),
     ownership: choice('ownership'),
     comments: choice('comments') === 'on',
   };
-  if (faults.length > 0) {
-    throw Object.assign(new Error(`userspace backend options: ${faults.join('; ')}`), { code: 'KP_BACKEND_OPTION' });
-  }
+  given.finish();
   return options;
 }
 

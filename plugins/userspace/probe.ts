@@ -1,6 +1,8 @@
 /** Which way in this process may take, found by trying. */
 import type { Host, IPFamily } from '../../core/backend.ts';
+import { hostFamilies, servedFamilies } from '../shared/families.ts';
 import { chooseOwnership, type Feature, missingFeatures } from '../shared/table/probe.ts';
+import { PORT } from '../shared/table/rules.ts';
 import { layoutOf } from './layout.ts';
 import type { UserspaceOptions } from './options.ts';
 
@@ -18,7 +20,7 @@ const NOBODY = { IPv4: ['192.0.2.1', '192.0.2.2'], IPv6: ['2001:db8::1', '2001:d
 export function features(family: IPFamily): readonly Feature[] {
   const { sets, saddr, daddr } = layoutOf(family);
   const version = family === 'IPv4' ? 'IPV4' : 'IPV6';
-  const key = [daddr, 'meta l4proto', 'th dport'] as const;
+  const key = [daddr, ...PORT];
   return [
     { option: 'CONFIG_NF_TABLES', sets: [sets.services], statements: [{ priority: { map: 'services', key } }] },
     {
@@ -37,22 +39,10 @@ export function features(family: IPFamily): readonly Feature[] {
 }
 
 export async function probe(host: Host, { way, ownership }: UserspaceOptions): Promise<WayIn> {
-  const all: IPFamily[] = ['IPv4'];
-  if (host.sysctl.read('net/ipv6/conf/all/disable_ipv6') === '0') all.push('IPv6');
-  else host.log.info('IPv6 is disabled on this host; serving IPv4 only');
+  const all = [...hostFamilies(host)];
   if (way === 'direct') return { families: all, way, owned: false };
-  const families: IPFamily[] = [];
-  const missing: string[] = [];
-  for (const family of all) {
-    const reasons = await lacks(host, family);
-    if (reasons.length === 0) families.push(family);
-    else missing.push(`${family} needs ${reasons.join(', ')}`);
-  }
-  if (families.length > 0) {
-    for (const reason of missing) host.log.warn('One IP family cannot be served', { reason });
-    return { families, way: 'redirect', owned: await chooseOwnership(host, ownership) };
-  }
-  const reason = missing.join('; ');
+  const { families, missing: reason } = await servedFamilies(host, all, (family) => lacks(host, family));
+  if (families.length > 0) return { families, way: 'redirect', owned: await chooseOwnership(host, ownership) };
   if (way === 'redirect') {
     throw Object.assign(
       new Error(`the userspace backend cannot redirect here: ${reason}; use option way=direct, or another backend`),

@@ -7,20 +7,25 @@
  *                                └ unallocated address of a ServiceCIDR ─▶ discard
  *   bring-in ─ from a pod of this node, or the node ─▶ inside-listeners, others ─▶ outside-listeners
  */
-import type { NftChain, NftElement, NftExpression, NftRule, NftStatement, NodeView } from '../../core/backend.ts';
-import { fromPod, guardLoopback, noted, rule, toNodePortAddress } from '../shared/table/rules.ts';
+import type { NftChain, NftElement, NftRule, NftStatement, NodeView } from '../../core/backend.ts';
 import {
-  dispatch,
-  GUARDED_VERDICT_MASK,
+  discardUnallocated,
+  fromPod,
+  loopbackGuard,
+  refuseUndefinedPort,
+  rule,
   to,
-  VERDICT_MASK,
+  toNodePortAddress,
+  whenUsed,
+} from '../shared/table/rules.ts';
+import type { IsUsed } from '../shared/table/sizes.ts';
+import {
+  nodePortVerdict,
+  serviceVerdict,
   verdictChains,
   verdictElements as verdictLeads,
 } from '../shared/table/verdicts.ts';
 import type { Layout, SetName } from './layout.ts';
-
-/** Whether a set has elements: a rule that could only look in vain is not there. */
-export type IsUsed = (set: SetName) => boolean;
 
 /** Sets whose first or last element changes the chains. */
 export const GATES: readonly SetName[] = ['nodeports', 'service-cidrs'];
@@ -29,18 +34,13 @@ const BRING_IN = 'bring-in';
 
 /** What leads from classes to chains; never changes. */
 export function verdictElements(): readonly (readonly [SetName, NftElement])[] {
-  const sets = { dispatch: 'dispatch', guarded: 'guarded-dispatch', nodePorts: 'nodeport-dispatch' } as const;
-  return verdictLeads<SetName>(sets, BRING_IN);
+  return verdictLeads(BRING_IN);
 }
 
 /** Chains that others lead to, those first that others lead to. */
-export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed): readonly NftChain[] {
-  const { saddr, daddr } = layout;
-  const ports: readonly NftExpression[] = ['meta l4proto', 'th dport'];
-  const frontend: readonly NftExpression[] = [daddr, ...ports];
+export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed<SetName>): readonly NftChain[] {
   const pod = fromPod(layout, node);
-  const notOurs: NftStatement = { fib: 'daddr', not: true };
-  const when = (set: SetName, ...rules: readonly NftRule[]): readonly NftRule[] => (isUsed(set) ? rules : []);
+  const when = whenUsed(isUsed);
   const bringIn = (map: SetName, ...who: readonly NftStatement[]): NftRule =>
     rule(...who, { priority: 0 }, { dnat: { map, key: ['meta l4proto'] } });
   return [
@@ -52,21 +52,15 @@ export function innerChains(layout: Layout, node: NodeView, isUsed: IsUsed): rea
         bringIn('outside-listeners'),
       ],
     },
-    ...verdictChains({ saddr, frontend, pod, guarded: 'guarded-dispatch', sourceRanges: 'source-ranges' }, BRING_IN),
-    {
-      name: 'nodeports',
-      rules: [rule({ priority: { map: 'nodeports', key: ports } }, dispatch('nodeport-dispatch', VERDICT_MASK))],
-    },
+    ...verdictChains(layout, node, BRING_IN),
+    { name: 'nodeports', rules: [rule(...nodePortVerdict())] },
     {
       name: 'services',
       rules: [
-        rule({ priority: { map: 'services', key: frontend } }, dispatch('dispatch', GUARDED_VERDICT_MASK)),
+        rule(...serviceVerdict(layout)),
         ...when('nodeports', rule(...toNodePortAddress(layout, node), { verdict: 'jump', chain: 'nodeports' })),
-        noted('undefined port', { in: 'cluster-ips', key: [daddr] }, notOurs, to('refuse')),
-        ...when(
-          'service-cidrs',
-          noted('unallocated ClusterIP', { in: 'service-cidrs', key: [daddr] }, notOurs, to('discard')),
-        ),
+        refuseUndefinedPort(layout),
+        ...when('service-cidrs', discardUnallocated(layout)),
       ],
     },
   ];
@@ -79,9 +73,5 @@ export function hookChains(layout: Layout, node: NodeView): readonly NftChain[] 
     hook: { type: 'nat', hook, priority: -100 },
     rules: [rule(to('services'))],
   });
-  return [
-    { name: 'filter-input', hook: { type: 'filter', hook: 'input', priority: 0 }, rules: guardLoopback(layout, node) },
-    nat('prerouting'),
-    nat('output'),
-  ];
+  return [loopbackGuard(layout, node), nat('prerouting'), nat('output')];
 }

@@ -1,14 +1,14 @@
 /** Service ports as the engine and the table see them, purely. */
-import type { IPFamily, NftElement, NftValue, ServicePort } from '../../core/backend.ts';
-import { displayName, type Frontend, protocolOf } from '../shared/frontends.ts';
-import { outermost } from '../shared/source-ranges.ts';
-import { GUARDED, REFUSE, verdictOf } from '../shared/table/verdicts.ts';
+import type { IPFamily, ServicePort } from '../../core/backend.ts';
+import type { Frontend } from '../shared/frontends.ts';
+import type { Emit as EmitOf } from '../shared/table/layout.ts';
+import { classElements, REFUSE, verdictOf } from '../shared/table/verdicts.ts';
 import type { Frontend as EngineFrontend, ForwardedService, FrontendKind } from './forward/messages.ts';
 import type { SetName } from './layout.ts';
 
 export const PROXY_PROTOCOL_ANNOTATION = 'kube-proxy.io/userspace-proxy-protocol';
 
-export type Emit = (set: SetName, element: NftElement) => void;
+export type Emit = EmitOf<SetName>;
 
 /** SCTP can be forwarded by the kernel only. */
 export function isForwarded({ protocol }: ServicePort): boolean {
@@ -73,15 +73,6 @@ export function engineFrontend(family: IPFamily, frontend: Frontend, port: Servi
 
 /** Every element of one frontend. */
 export function frontendElements(frontend: Frontend, port: ServicePort, comments: boolean, emit: Emit): void {
-  const { kind, ip, port: portNumber } = frontend;
-  const isNodePort = kind === 'nodePort';
-  const key: readonly NftValue[] = isNodePort ? [protocolOf(port), portNumber] : [ip, protocolOf(port), portNumber];
-  const isGuarded = kind === 'loadBalancerVIP' && port.sourceRanges.length > 0;
-  const verdict = isForwarded(port) ? verdictOf(kind, port) : REFUSE;
-  const comment = comments ? { comment: displayName(port) } : {};
-  emit(isNodePort ? 'nodeports' : 'services', { key, data: [verdict | (isGuarded ? GUARDED : 0)], ...comment });
-  if (!isGuarded) return;
-  for (const { first, last } of outermost(port.sourceRanges)) {
-    emit('source-ranges', { key: [...key, first], keyEnd: [...key, last] });
-  }
+  const klass = isForwarded(port) ? verdictOf(frontend.kind, port) : REFUSE;
+  classElements(frontend, port, { klass, comments }, emit);
 }

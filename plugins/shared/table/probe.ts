@@ -11,7 +11,8 @@ export interface Feature {
   readonly statements: readonly NftStatement[];
 }
 
-export type Ownership = 'auto' | 'on' | 'off';
+export const OWNERSHIPS = ['auto', 'on', 'off'] as const;
+export type Ownership = (typeof OWNERSHIPS)[number];
 
 /**
  * What the kernel lacks, by option and reason; empty if nothing. Throws what has nothing to do with features. `table`:

@@ -8,6 +8,7 @@
  * Three commits and not one, because a packet under way may see a map of this moment and a chain of the last.
  */
 import type { Nftables, NftChain, NftElement, NftOperation, NftTableContent } from '../../../core/backend.ts';
+import type { ElementEdits } from './edits.ts';
 import { append, dataText, type Elements, elementOfKey, keyText, type TableLayout, type TableModel } from './layout.ts';
 import type { Mirror } from './mirror.ts';
 
@@ -110,11 +111,7 @@ export async function repairSteps<S extends string>(
     else for (const element of elements) append(deletes, set, element);
   }
   before.push(...elementOperations('add elements', verdicts, layout));
-  change.push(
-    ...elementOperations('delete elements', deletes, layout),
-    ...elementOperations('add elements', adds, layout),
-  );
-  change.push(...lateHooks);
+  change.push(...editOperations({ deletes, adds }, layout), ...lateHooks);
 
   const wanted = new Set([...inner, ...hooks].map(({ name }) => name));
   const foreign = content.chains.filter(({ name }) => !wanted.has(name));
@@ -148,6 +145,14 @@ export function elementOperations<S extends string>(
   layout: TableLayout<S>,
 ): NftOperation[] {
   return [...elements].map(([set, list]) => ({ do: what, set: layout.sets[set], elements: list }));
+}
+
+/** Of an element with other data now, what it was goes first. */
+export function editOperations<S extends string>(
+  { deletes, adds }: ElementEdits<S>,
+  layout: TableLayout<S>,
+): NftOperation[] {
+  return [...elementOperations('delete elements', deletes, layout), ...elementOperations('add elements', adds, layout)];
 }
 
 export function addChain(chain: NftChain): readonly NftOperation[] {

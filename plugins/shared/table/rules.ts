@@ -1,6 +1,14 @@
 /** Rules that several tables have. */
-import type { IPFamily, NftField, NftRule, NftStatement, NodeView } from '../../../core/backend.ts';
+import type { IPFamily, NftChain, NftExpression, NftRule, NftStatement, NodeView } from '../../../core/backend.ts';
 import { answersOnLoopback } from '../kernel-parameters.ts';
+import type { AddressFields } from './layout.ts';
+import type { IsUsed } from './sizes.ts';
+
+/** A key's protocol and port, as a packet has them, and as its connection's first packet had them. */
+export const PORT: readonly NftExpression[] = ['meta l4proto', 'th dport'];
+export const ORIGINAL_PORT: readonly NftExpression[] = ['meta l4proto', 'ct original proto-dst'];
+
+export const MASQUERADE: NftStatement = { masquerade: 'fully-random' };
 
 export function rule(...statements: readonly NftStatement[]): NftRule {
   return { statements };
@@ -10,14 +18,22 @@ export function noted(comment: string, ...statements: readonly NftStatement[]): 
   return { statements, comment };
 }
 
-interface NodePortFields {
-  readonly family: IPFamily;
-  readonly daddr: NftField;
+export function to(chain: string): NftStatement {
+  return { verdict: 'goto', chain };
 }
 
-interface Source {
-  readonly saddr: NftField;
+/** Gives these rules if the set has elements: one that could only look in vain is not there. */
+export function whenUsed<S extends string>(
+  isUsed: IsUsed<S>,
+): (set: S, ...rules: readonly NftRule[]) => readonly NftRule[] {
+  return (set, ...rules) => (isUsed(set) ? rules : []);
 }
+
+interface NodePortFields extends Pick<AddressFields, 'daddr'> {
+  readonly family: IPFamily;
+}
+
+type Source = Pick<AddressFields, 'saddr'>;
 
 /** Goes on if the connection comes from a pod of this node; undefined when that cannot be told. */
 export function fromPod({ saddr }: Source, { localDetector }: NodeView): NftStatement | undefined {
@@ -67,27 +83,50 @@ export function toNodePortAddress(
   return [...loopback, { fib: 'daddr' }];
 }
 
-/** Where `fib` cannot be asked, because a packet has been translated: the addresses that node ports answer on. */
-export function nodePortRanges({ nodePortAddresses: accepted, addresses }: NodeView): readonly string[] {
-  const host = (ip: string): string => `${ip}/${ip.includes(':') ? 128 : 32}`;
-  if (accepted.match === 'list') return accepted.addresses.map(host);
-  const others = addresses.filter((ip) => !ip.startsWith('127.') && ip !== '::1').map(host);
-  return accepted.loopback ? ['127.0.0.0/8', ...others] : others;
+/** Chains for connections that are not to come about: `refuse` tells their clients, `discard` does not. */
+export const REFUSALS: readonly NftChain[] = [
+  {
+    name: 'refuse',
+    rules: [
+      rule({ match: 'meta l4proto', is: 'tcp' }, { counter: true }, { reject: 'tcp reset' }),
+      rule({ counter: true }, { reject: 'port unreachable' }),
+    ],
+  },
+  { name: 'discard', rules: [rule({ counter: true }, { verdict: 'drop' })] },
+];
+
+/** For what is at no frontend; the set holds all ClusterIPs. An address may be the node's own, too. */
+export function refuseUndefinedPort({ daddr }: Pick<AddressFields, 'daddr'>): NftRule {
+  return noted('undefined port', { in: 'cluster-ips', key: [daddr] }, { fib: 'daddr', not: true }, to('refuse'));
 }
 
-/**
- * For hook input. With node ports on 127.0.0.1 the kernel must route loopback addresses; others must not come in by that.
- */
-export function guardLoopback(layout: NodePortFields, node: NodeView): readonly NftRule[] {
-  if (!answersOnLoopback(layout.family, node)) return [];
-  return [
-    noted(
-      'loopback addresses from outside',
-      { match: 'meta iifname', is: 'lo', not: true },
-      { match: layout.daddr, within: '127.0.0.0/8' },
-      { ctState: ['established', 'related'], not: true },
-      { counter: true },
-      { verdict: 'drop' },
-    ),
-  ];
+/** For what is at no ClusterIP. */
+export function discardUnallocated({ daddr }: Pick<AddressFields, 'daddr'>): NftRule {
+  return noted(
+    'unallocated ClusterIP',
+    { in: 'service-cidrs', key: [daddr] },
+    { fib: 'daddr', not: true },
+    to('discard'),
+  );
+}
+
+export function masqueradeHairpin({ saddr, daddr }: Pick<AddressFields, 'saddr' | 'daddr'>): NftRule {
+  return noted('hairpin: an endpoint that reaches itself', { in: 'hairpin', key: [saddr, daddr] }, MASQUERADE);
+}
+
+/** With node ports on 127.0.0.1 the kernel must route loopback addresses; others must not come in by that. */
+export function loopbackGuard(layout: NodePortFields, node: NodeView): NftChain {
+  const fromOutside = noted(
+    'loopback addresses from outside',
+    { match: 'meta iifname', is: 'lo', not: true },
+    { match: layout.daddr, within: '127.0.0.0/8' },
+    { ctState: ['established', 'related'], not: true },
+    { counter: true },
+    { verdict: 'drop' },
+  );
+  return {
+    name: 'filter-input',
+    hook: { type: 'filter', hook: 'input', priority: 0 },
+    rules: answersOnLoopback(layout.family, node) ? [fromOutside] : [],
+  };
 }

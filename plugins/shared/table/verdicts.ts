@@ -5,25 +5,26 @@
  *   bits 0-2   pass, refuse, discard, discard what comes from outside, discard what comes from inside
  *   bit 3      behind source ranges
  *
- * "Inside" are pods of this node and the node itself.
+ * "Inside" are pods of this node and the node itself. Such a table has these sets:
+ *
+ *   services            address . protocol . port → class, whose other bits are the table's own
+ *   nodeports           protocol . port           → class
+ *   source-ranges       address . protocol . port . source range
+ *   dispatch            class → chain, of services; guarded-dispatch: of those that a source range let in
+ *   nodeport-dispatch   class → chain, of node ports
  */
-import type {
-  NftChain,
-  NftElement,
-  NftExpression,
-  NftField,
-  NftStatement,
-  ServicePort,
-} from '../../../core/backend.ts';
-import type { FrontendKind } from '../frontends.ts';
-import { noted, rule } from './rules.ts';
+import type { NftChain, NftElement, NftStatement, NodeView, ServicePort } from '../../../core/backend.ts';
+import type { Frontend, FrontendKind } from '../frontends.ts';
+import { frontendKey, nameComment, rangeElements } from './elements.ts';
+import type { AddressFields, Emit } from './layout.ts';
+import { fromPod, noted, PORT, REFUSALS, rule, to } from './rules.ts';
 
 export const PASS = 0;
 export const REFUSE = 1;
 export const DISCARD = 2;
 export const DISCARD_OUTSIDE = 3;
 export const DISCARD_INSIDE = 4;
-export const VERDICT_MASK = 0x7;
+const VERDICT_MASK = 0x7;
 export const GUARDED = 0x8;
 export const GUARDED_VERDICT_MASK = 0xf;
 
@@ -38,28 +39,25 @@ export function verdictOf(kind: FrontendKind, port: ServicePort): number {
   return cluster.length === 0 ? DISCARD_INSIDE : PASS;
 }
 
-/** Goes where the class leads that a map gave, by the bits that this map uses. */
-export function dispatch(map: string, mask: number): NftStatement {
-  return { vmap: { map, key: [{ field: 'meta priority', and: mask }] } };
+/** Every element that says what becomes of connections to a frontend. `klass`: without regard to source ranges. */
+export function classElements(
+  frontend: Frontend,
+  port: ServicePort,
+  { klass, comments }: { readonly klass: number; readonly comments: boolean },
+  emit: Emit<'services' | 'nodeports' | 'source-ranges'>,
+): void {
+  const key = frontendKey(frontend, port);
+  const isGuarded = frontend.kind === 'loadBalancerVIP' && port.sourceRanges.length > 0;
+  const data = [klass | (isGuarded ? GUARDED : 0)];
+  emit(frontend.kind === 'nodePort' ? 'nodeports' : 'services', { key, data, ...nameComment(port, comments) });
+  if (isGuarded) rangeElements('source-ranges', key, port.sourceRanges, emit);
 }
 
-export function to(chain: string): NftStatement {
-  return { verdict: 'goto', chain };
-}
-
-export interface VerdictSets<S extends string> {
-  /** Of frontends that source ranges may guard. */
-  readonly dispatch: S;
-  readonly guarded: S;
-  readonly nodePorts: S;
-}
+type VerdictMap = 'dispatch' | 'guarded-dispatch' | 'nodeport-dispatch';
 
 /** Elements of the verdict maps; they never change. `pass`: the chain of what is let through. */
-export function verdictElements<S extends string>(
-  sets: VerdictSets<S>,
-  pass: string,
-): readonly (readonly [set: S, element: NftElement])[] {
-  const lead = (set: S, number: number, chain: string): readonly [S, NftElement] => [
+export function verdictElements(pass: string): readonly (readonly [set: VerdictMap, element: NftElement])[] {
+  const lead = (set: VerdictMap, number: number, chain: string): readonly [VerdictMap, NftElement] => [
     set,
     { key: [number], data: { verdict: 'goto', chain } },
   ];
@@ -71,39 +69,35 @@ export function verdictElements<S extends string>(
     [DISCARD_INSIDE, 'discard-inside'],
   ] as const;
   return verdicts.flatMap(([verdict, chain]) => [
-    lead(sets.dispatch, verdict, chain),
-    lead(sets.dispatch, GUARDED | verdict, 'guarded'),
-    lead(sets.guarded, verdict, chain),
-    lead(sets.nodePorts, verdict, chain),
+    lead('dispatch', verdict, chain),
+    lead('dispatch', GUARDED | verdict, 'guarded'),
+    lead('guarded-dispatch', verdict, chain),
+    lead('nodeport-dispatch', verdict, chain),
   ]);
 }
 
-export interface VerdictFields {
-  readonly saddr: NftField;
-  /** Address, protocol and port of the connection. */
-  readonly frontend: readonly NftExpression[];
-  /** Goes on for connections from pods of this node; undefined: nobody can tell. */
-  readonly pod: NftStatement | undefined;
-  /** The map of `VerdictSets.guarded`. */
-  readonly guarded: string;
-  readonly sourceRanges: string;
+/** Goes where the class leads that a map gave, by the bits that this map uses. */
+export function dispatch(map: string, mask: number): NftStatement {
+  return { vmap: { map, key: [{ field: 'meta priority', and: mask }] } };
+}
+
+/** Looks up what becomes of a connection to an address and port. */
+export function serviceVerdict({ daddr }: Pick<AddressFields, 'daddr'>): readonly NftStatement[] {
+  return [{ priority: { map: 'services', key: [daddr, ...PORT] } }, dispatch('dispatch', GUARDED_VERDICT_MASK)];
+}
+
+/** The same by the port alone, where the address is one of those that node ports answer on. */
+export function nodePortVerdict(): readonly NftStatement[] {
+  return [{ priority: { map: 'nodeports', key: PORT } }, dispatch('nodeport-dispatch', VERDICT_MASK)];
 }
 
 /** The chains that verdicts lead to, but for `pass`, which must come before these. */
-export function verdictChains(
-  { saddr, frontend, pod, guarded, sourceRanges }: VerdictFields,
-  pass: string,
-): readonly NftChain[] {
+export function verdictChains(layout: AddressFields, node: NodeView, pass: string): readonly NftChain[] {
+  const { saddr, daddr } = layout;
+  const pod = fromPod(layout, node);
   const fromInside: readonly NftStatement[] = [...(pod === undefined ? [] : [pod]), { fib: 'saddr' }];
   return [
-    {
-      name: 'refuse',
-      rules: [
-        rule({ match: 'meta l4proto', is: 'tcp' }, { counter: true }, { reject: 'tcp reset' }),
-        rule({ counter: true }, { reject: 'port unreachable' }),
-      ],
-    },
-    { name: 'discard', rules: [rule({ counter: true }, { verdict: 'drop' })] },
+    ...REFUSALS,
     {
       name: 'discard-outside',
       rules: [...fromInside.map((inside) => rule(inside, to(pass))), rule(to('discard'))],
@@ -115,7 +109,7 @@ export function verdictChains(
     {
       name: 'guarded',
       rules: [
-        rule({ in: sourceRanges, key: [...frontend, saddr] }, dispatch(guarded, VERDICT_MASK)),
+        rule({ in: 'source-ranges', key: [daddr, ...PORT, saddr] }, dispatch('guarded-dispatch', VERDICT_MASK)),
         noted('outside of the source ranges', to('discard')),
       ],
     },

@@ -10,11 +10,13 @@ import {
   DISPATCH,
   GUARDED,
   LOCAL,
+  layoutOf,
   POLICY_LOCAL,
   SET_NAMES,
   type SetName,
-  VERDICT_MAPS,
 } from '../../../plugins/nftables/layout.ts';
+
+const { verdictMaps: VERDICT_MAPS } = layoutOf('IPv4');
 
 export type Rows = ReadonlyMap<string, string>;
 
