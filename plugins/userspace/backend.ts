@@ -10,13 +10,14 @@ import type {
   IPFamily,
   NodeView,
   SelfChecking,
-  ServicePort,
   SyncReport,
 } from '../../core/backend.ts';
+import { tellComplaints } from '../shared/complaints.ts';
+import { beginRemoval } from '../shared/removal.ts';
 import { createKeepers, type Sent } from '../shared/table/keeper.ts';
 import { removeTable } from '../shared/table/remove.ts';
 import { createDirect, type Direct } from './direct-way.ts';
-import type { EngineUpdate, ListenSpec } from './forward/messages.ts';
+import type { EngineUpdate, ListenUpdate } from './forward/messages.ts';
 import { TABLE } from './layout.ts';
 import { registerMetrics } from './metrics.ts';
 import type { UserspaceOptions } from './options.ts';
@@ -30,7 +31,6 @@ interface FamilyState {
   readonly planner: Planner;
   readonly redirect: Redirect | undefined;
   readonly direct: Direct | undefined;
-  specs: readonly ListenSpec[];
   inside: readonly string[];
   node: NodeView | undefined;
 }
@@ -56,7 +56,7 @@ export function createBackend(
   /** Threads begin with the first sync: until then there is nothing to forward. */
   function openPool(): Pool {
     if (pool !== undefined) return pool;
-    pool = createPool({
+    const opened = createPool({
       host,
       module,
       count: options.threads,
@@ -64,8 +64,9 @@ export function createBackend(
       snapshot,
       onLost: (reason) => host.requestFullSync(reason),
     });
-    takeBackMetrics = registerMetrics(host, () => pool?.statistics() ?? Promise.resolve([]));
-    return pool;
+    pool = opened;
+    takeBackMetrics = registerMetrics(host, opened.statistics);
+    return opened;
   }
 
   function snapshot(): Omit<EngineUpdate, 'listen'> {
@@ -79,15 +80,9 @@ export function createBackend(
     };
   }
 
-  /** Of the faults only this family's: the other one sees to its own. */
-  async function listen(family: IPFamily, specs: readonly ListenSpec[]): ReturnType<Pool['listen']> {
-    stateOf(family).specs = specs;
-    const faults = await openPool().listen([...states.values()].flatMap((state) => state.specs));
-    return new Map(specs.flatMap(({ id }) => (faults.has(id) ? [[id, faults.get(id)!] as const] : [])));
-  }
-
   for (const family of families) {
     const planner = createPlanner({ family, comments: options.comments, proxyProtocol: options.proxyProtocol });
+    const listen = (update: ListenUpdate) => openPool().listen(update);
     const common = { host, family, shared, listen };
     states.set(family, {
       planner,
@@ -102,7 +97,6 @@ export function createBackend(
             openPool().tell({ upsert, remove, frontends: { set, delete: gone } }),
         }),
       direct: keepers ? undefined : createDirect({ ...common, ...options, tell: (update) => openPool().tell(update) }),
-      specs: [],
       inside: [],
       node: undefined,
     });
@@ -128,20 +122,12 @@ export function createBackend(
     await learnNode(state, change.node);
     if (state.redirect !== undefined) {
       const complaints = await state.redirect.sync(change, sent);
-      tell(complaints);
+      tellComplaints(host, complaints);
       return { ...sent, totals: state.planner.totals() };
     }
     const { changed = [], operations = 0 } = (await state.direct?.sync(change)) ?? {};
-    tell(changed.flatMap(complaintsOf));
+    tellComplaints(host, changed.flatMap(complaintsOf));
     return { operations, bytes: 0, totals: state.direct?.totals() ?? {} };
-  }
-
-  function tell(
-    complaints: readonly { readonly port: ServicePort; readonly reason: string; readonly note: string }[],
-  ): void {
-    for (const { port, reason, note } of complaints) {
-      host.events.warn({ namespace: port.namespace, name: port.name }, reason, note);
-    }
   }
 
   return {
@@ -157,6 +143,7 @@ export function createBackend(
     cleanup: () => cleanup(host),
     async close() {
       takeBackMetrics();
+      for (const { direct } of states.values()) direct?.close();
       await pool?.close();
     },
   };
@@ -164,16 +151,15 @@ export function createBackend(
 
 /** What an unprivileged process could not have made it need not remove. */
 export async function cleanup(host: Host): Promise<void> {
-  const faults: string[] = [];
+  const removal = beginRemoval();
   for (const family of ['ip', 'ip6'] as const) {
-    try {
-      await removeTable(host, family, TABLE);
-    } catch (error) {
-      if (error instanceof Error && 'errno' in error && error.errno === 'EPERM') continue;
-      faults.push(error instanceof Error ? error.message : String(error));
-    }
+    await removal.attempt(async () => {
+      try {
+        await removeTable(host, family, TABLE);
+      } catch (error) {
+        if (!(error instanceof Error && 'errno' in error && error.errno === 'EPERM')) throw error;
+      }
+    });
   }
-  if (faults.length > 0) {
-    throw Object.assign(new Error(`not everything could be removed: ${faults.join('; ')}`), { code: 'KP_CLEANUP' });
-  }
+  removal.finish();
 }

@@ -1,6 +1,6 @@
 /** What no kernel backend can tell: connections, bytes, failures and dial latency of each service port. */
 import type { Host, MetricValue, PluginMetric } from '../../core/backend.ts';
-import { DIAL_BUCKETS, type EngineStatistics, FAILURES, type ServiceStatistics } from './forward/messages.ts';
+import { DIAL_BUCKETS, FAILURES, type ServiceStatistics } from './forward/messages.ts';
 
 type Read = (service: ServiceStatistics) => number;
 
@@ -18,17 +18,17 @@ const COUNTERS: readonly (readonly [name: string, type: 'counter' | 'gauge', hel
   ['dial_seconds_count', 'counter', 'Successful dials to endpoints.', (s) => s.dials],
 ];
 
-/** `read`: statistics of each thread. Returns what takes the metrics back. */
+/** `read`: by key of service port. Returns what takes the metrics back. */
 export function registerMetrics(
   { metrics, clock }: Pick<Host, 'metrics' | 'clock'>,
-  read: () => Promise<readonly EngineStatistics[]>,
+  read: () => Promise<ReadonlyMap<string, ServiceStatistics>>,
 ): () => void {
   let last: { readonly at: number; readonly answer: Promise<readonly Row[]> } | undefined;
   /** One question serves all metrics of a scrape. */
   const rows = (): Promise<readonly Row[]> => {
     const now = clock.now();
     if (last === undefined || now - last.at > FRESH_MS) {
-      const answer = read().then(sumUp);
+      const answer = read().then(rowsOf);
       last = { at: now, answer };
       answer.catch(() => {
         last = undefined;
@@ -45,7 +45,7 @@ export function registerMetrics(
         type,
         help,
         labels: LABELS,
-        read: () => values(({ labels, services }) => [{ labels, value: sum(services, value) }]),
+        read: () => values(({ labels, service }) => [{ labels, value: value(service) }]),
       }),
     ),
     {
@@ -54,11 +54,8 @@ export function registerMetrics(
       help: 'Connections and UDP sessions that were not served to their end.',
       labels: [...LABELS, 'reason'],
       read: () =>
-        values(({ labels, services }) =>
-          FAILURES.map((reason) => ({
-            labels: { ...labels, reason },
-            value: sum(services, (s) => s.failures[reason]),
-          })),
+        values(({ labels, service: { failures } }) =>
+          FAILURES.map((reason) => ({ labels: { ...labels, reason }, value: failures[reason] })),
         ),
     },
     {
@@ -66,7 +63,7 @@ export function registerMetrics(
       type: 'counter',
       help: 'Successful dials to endpoints that took at most so long.',
       labels: [...LABELS, 'le'],
-      read: () => values(({ labels, services }) => buckets(labels, services)),
+      read: () => values(buckets),
     },
   ];
   const takeBack = all.map((metric) => metrics.register(metric));
@@ -80,33 +77,20 @@ const LABELS = ['ip_family', 'service_port'];
 
 interface Row {
   readonly labels: Readonly<Record<string, string>>;
-  /** Of each thread. */
-  readonly services: readonly ServiceStatistics[];
+  readonly service: ServiceStatistics;
 }
 
-function sumUp(all: readonly EngineStatistics[]): readonly Row[] {
-  const found = new Map<string, ServiceStatistics[]>();
-  for (const { services } of all) {
-    for (const [key, service] of services) {
-      const list = found.get(key);
-      if (list === undefined) found.set(key, [service]);
-      else list.push(service);
-    }
-  }
-  return [...found].map(([key, services]) => {
+function rowsOf(services: ReadonlyMap<string, ServiceStatistics>): readonly Row[] {
+  return [...services].map(([key, service]) => {
     const blank = key.indexOf(' ');
-    return { labels: { ip_family: key.slice(0, blank), service_port: key.slice(blank + 1) }, services };
+    return { labels: { ip_family: key.slice(0, blank), service_port: key.slice(blank + 1) }, service };
   });
 }
 
-function sum(services: readonly ServiceStatistics[], read: Read): number {
-  return services.reduce((total, service) => total + read(service), 0);
-}
-
-function buckets(labels: Row['labels'], services: readonly ServiceStatistics[]): readonly MetricValue[] {
+function buckets({ labels, service: { dialBuckets } }: Row): readonly MetricValue[] {
   let below = 0;
   return [...DIAL_BUCKETS.map(String), '+Inf'].map((le, index) => {
-    below += sum(services, ({ dialBuckets }) => dialBuckets[index] ?? 0);
+    below += dialBuckets[index] ?? 0;
     return { labels: { ...labels, le }, value: below };
   });
 }

@@ -2,20 +2,23 @@
  * The threads that forward, all told the same. One that ends is started again and told everything that the others know;
  * its connections are gone, those of the others go on.
  *
- *   tell(update) ──▶ every thread ──applied──▶ resolves
- *   listen(…)    ──▶ every thread, on the same addresses and ports ──listening──▶ resolves
+ *   tell(update)   ──▶ every thread ──applied──▶ resolves
+ *   listen(update) ──▶ every thread, on the same addresses and ports ──listening or not, applied──▶ resolves
  */
 import type { Host, Thread } from '../../core/backend.ts';
-import type { EngineEvent, EngineStatistics, EngineUpdate, ListenSpec } from './forward/messages.ts';
+import type { EngineEvent, EngineUpdate, ListenSpec, ListenUpdate, ServiceStatistics } from './forward/messages.ts';
+import { createOccupancyMemory, vacate } from './forward/occupancy.ts';
+import { createStatistics } from './statistics.ts';
 import type { FromThread, ThreadData, ToThread } from './thread-messages.ts';
+import { createTurns } from './turns.ts';
 
 export interface Pool {
   /** Resolves when every thread has applied it. */
   tell(update: Omit<EngineUpdate, 'listen'>): Promise<void>;
-  /** All that is to be listened on from now on, on certain ports. Resolves to what could not be had, by id. */
-  listen(specs: readonly ListenSpec[]): Promise<ReadonlyMap<string, ListenFault>>;
-  /** Of each thread that answers. */
-  statistics(): Promise<readonly EngineStatistics[]>;
+  /** On certain ports. Resolves to what of `open` could not be had by every thread, by id: it is not tried again. */
+  listen(update: ListenUpdate): Promise<ReadonlyMap<string, ListenFault>>;
+  /** Of all threads together, those that have ended included, by key of the service port. */
+  statistics(): Promise<ReadonlyMap<string, ServiceStatistics>>;
   /** Why not all threads run; undefined: they do. */
   fault(): string | undefined;
   close(): Promise<void>;
@@ -31,7 +34,7 @@ export interface PoolOptions {
   readonly host: Pick<Host, 'thread' | 'log' | 'clock'>;
   readonly module: URL;
   readonly count: number;
-  readonly data: ThreadData;
+  readonly data: Omit<ThreadData, 'occupancy' | 'thread'>;
   /** Everything that a thread must know which has just begun, but for listeners. */
   readonly snapshot: () => Omit<EngineUpdate, 'listen'>;
   /** A thread that was started again cannot listen where it is to; it goes on trying. */
@@ -44,11 +47,9 @@ const PAUSE_MS = 1_000;
 interface Member {
   thread: Thread;
   /** What waits for an answer, by id. */
-  readonly waiting: Map<number, (answer: FromThread | undefined) => void>;
-  specs: readonly ListenSpec[];
-  /** By the id of a listener; undefined: it listens. */
-  readonly outcomes: Map<string, ListenFault | undefined>;
-  onListening: () => void;
+  readonly waiting: Map<number, () => void>;
+  /** What it could not have when it was last told to, by id. */
+  readonly faults: Map<string, ListenFault>;
   alive: boolean;
 }
 
@@ -56,31 +57,26 @@ export function createPool({ host, module, count, data, snapshot, onLost }: Pool
   let closed = false;
   let lastId = 0;
   let fault: string | undefined;
-  let wanted: readonly ListenSpec[] = [];
+  /** All that is to be listened on, for threads that begin, by id. */
+  const wanted = new Map<string, ListenSpec>();
   /** Ids of what could not be had when it was last asked for. */
-  let refused: ReadonlySet<string> = new Set();
+  const refused = new Set<string>();
   const cancels = new Set<() => void>();
   const members: Member[] = [];
-
-  /** Both families come with lists of their own time, and a member waits for one list at a time. */
-  let queue: Promise<unknown> = Promise.resolve();
-  function inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const result = queue.then(work);
-    queue = result.catch(() => {});
-    return result;
-  }
+  /** So that what a thread could not have is told to who asked for it. */
+  const listenInTurn = createTurns();
+  const occupancy = createOccupancyMemory(count);
+  const statistics = createStatistics();
 
   function start(index: number): Member {
     const member: Member = {
       thread: undefined as unknown as Thread,
       waiting: new Map(),
-      specs: [],
-      outcomes: new Map(),
-      onListening: () => {},
+      faults: new Map(),
       alive: true,
     };
     member.thread = host.thread(module, {
-      data,
+      data: { ...data, occupancy, thread: index } satisfies ThreadData,
       onMessage: (message) => receive(member, message as FromThread),
       onExit: (reason) => ended(index, member, reason),
     });
@@ -91,25 +87,25 @@ export function createPool({ host, module, count, data, snapshot, onLost }: Pool
   function receive(member: Member, message: FromThread): void {
     if (message.type === 'event') noted(member, message.event);
     else {
-      member.waiting.get(message.id)?.(message);
+      // As it comes: what has ended is told once.
+      if (message.type === 'statistics') statistics.answered(member, message.statistics);
+      member.waiting.get(message.id)?.();
       member.waiting.delete(message.id);
     }
   }
 
   function noted(member: Member, event: EngineEvent): void {
     if (event.event === 'log') host.log[event.level](event.message, event.values);
-    else {
-      const { id } = event;
-      member.outcomes.set(id, event.event === 'listening' ? undefined : event);
-      member.onListening();
-    }
+    else if (event.event === 'listening') member.faults.delete(event.id);
+    else member.faults.set(event.id, event);
   }
 
   function ended(index: number, member: Member, reason: string): void {
     member.alive = false;
-    for (const settle of member.waiting.values()) settle(undefined);
+    for (const settle of member.waiting.values()) settle();
     member.waiting.clear();
-    member.onListening();
+    statistics.ended(member);
+    vacate(occupancy, index);
     if (closed) return;
     fault = `a thread that forwards connections ${reason}`;
     host.log.error('A thread that forwards connections has ended; its connections are gone, another one is started', {
@@ -138,28 +134,32 @@ export function createPool({ host, module, count, data, snapshot, onLost }: Pool
   async function restart(index: number): Promise<void> {
     const member = start(index);
     await ask(member, (id) => ({ type: 'update', id, update: snapshot() }));
-    await listenAgain(member);
-    if (lostBy(member) !== undefined) onLost('a thread that was started again cannot listen');
+    await listenInTurn(() => listenAt(member, { open: [...wanted.values()] }));
+    judge(member);
+    if (lostBy(member).length > 0) onLost('a thread that was started again cannot listen');
   }
 
   /** Where the others listen, and as before: what nobody could have is no fault of this one. */
-  function lostBy({ alive, outcomes }: Member): ListenFault | undefined {
-    if (!alive) return undefined;
-    return [...outcomes].find(([id, outcome]) => outcome !== undefined && !refused.has(id))?.[1];
+  function lostBy({ alive, faults }: Member): readonly (readonly [id: string, fault: ListenFault])[] {
+    return alive ? [...faults].filter(([id]) => !refused.has(id)) : [];
   }
 
-  async function listenAgain(member: Member): Promise<void> {
-    await inTurn(() => listenAt(member, wanted));
-    const lost = lostBy(member);
+  function judge(member: Member): void {
+    const [lost] = lostBy(member);
     if (lost !== undefined) {
-      fault = `a thread that forwards connections cannot listen: ${lost.message}`;
-      later(() => void listenAgain(member));
+      fault = `a thread that forwards connections cannot listen: ${lost[1].message}`;
+      later(() => void tryAgain(member));
     } else if (members.every(({ alive }) => alive)) fault = undefined;
   }
 
-  /** Undefined: the thread has ended. */
-  function ask(member: Member, question: (id: number) => ToThread): Promise<FromThread | undefined> {
-    if (!member.alive) return Promise.resolve(undefined);
+  async function tryAgain(member: Member): Promise<void> {
+    await listenInTurn(() => listenAt(member, { open: lostBy(member).flatMap(([id]) => wanted.get(id) ?? []) }));
+    judge(member);
+  }
+
+  /** Resolves when it has answered, or ended. */
+  function ask(member: Member, question: (id: number) => ToThread): Promise<void> {
+    if (!member.alive) return Promise.resolve();
     lastId++;
     const id = lastId;
     return new Promise((resolve) => {
@@ -168,22 +168,31 @@ export function createPool({ host, module, count, data, snapshot, onLost }: Pool
     });
   }
 
-  async function listenAt(member: Member, specs: readonly ListenSpec[]): Promise<void> {
-    const kept = new Map(member.specs.map((spec) => [spec.id, JSON.stringify(spec)]));
-    const same = new Set(specs.filter((spec) => kept.get(spec.id) === JSON.stringify(spec)).map(({ id }) => id));
-    // What failed is tried again.
-    for (const [id, fault] of [...member.outcomes])
-      if (!same.has(id) || fault !== undefined) member.outcomes.delete(id);
-    member.specs = specs;
-    const done = new Promise<void>((resolve) => {
-      const look = (): void => {
-        if (!member.alive || specs.every(({ id }) => member.outcomes.has(id))) resolve();
-      };
-      member.onListening = look;
-      look();
-    });
-    await ask(member, (id) => ({ type: 'update', id, update: { listen: specs } }));
-    await done;
+  /** The thread says what it came to before it says that it has applied it. */
+  async function listenAt(member: Member, listen: ListenUpdate): Promise<void> {
+    for (const id of listen.close ?? []) member.faults.delete(id);
+    for (const { id } of listen.open ?? []) member.faults.delete(id);
+    await ask(member, (id) => ({ type: 'update', id, update: { listen } }));
+  }
+
+  async function listenEverywhere(update: ListenUpdate): Promise<ReadonlyMap<string, ListenFault>> {
+    const { open = [], close = [] } = update;
+    for (const id of close) {
+      wanted.delete(id);
+      refused.delete(id);
+    }
+    for (const spec of open) wanted.set(spec.id, spec);
+    await Promise.all(members.map((member) => listenAt(member, update)));
+    const found = new Map<string, ListenFault>();
+    for (const { id } of open) {
+      const [fault] = members.flatMap(({ faults }) => faults.get(id) ?? []);
+      if (fault === undefined) refused.delete(id);
+      else {
+        refused.add(id);
+        found.set(id, fault);
+      }
+    }
+    return found;
   }
 
   try {
@@ -196,21 +205,13 @@ export function createPool({ host, module, count, data, snapshot, onLost }: Pool
 
   return {
     async tell(update) {
+      statistics.learn(update.upsert?.map(({ key }) => key) ?? [], update.remove ?? []);
       await Promise.all(members.map((member) => ask(member, (id) => ({ type: 'update', id, update }))));
     },
-    listen(specs) {
-      wanted = specs;
-      return inTurn(async () => {
-        await Promise.all(members.map((member) => listenAt(member, specs)));
-        const outcomes = members.flatMap((member) => [...member.outcomes]);
-        const faults = new Map(outcomes.flatMap(([id, found]) => (found === undefined ? [] : [[id, found] as const])));
-        refused = new Set(faults.keys());
-        return faults;
-      });
-    },
+    listen: (update) => listenInTurn(() => listenEverywhere(update)),
     async statistics() {
-      const answers = await Promise.all(members.map((member) => ask(member, (id) => ({ type: 'statistics', id }))));
-      return answers.flatMap((answer) => (answer?.type === 'statistics' ? [answer.statistics] : []));
+      await Promise.all(members.map((member) => ask(member, (id) => ({ type: 'statistics', id }))));
+      return statistics.services();
     },
     fault: () => fault,
     async close() {

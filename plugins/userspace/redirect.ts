@@ -9,8 +9,8 @@ import type { Change, Host, IPFamily, NodeView, SelfChecking } from '../../core/
 import { setKernelParameters } from '../shared/kernel-parameters.ts';
 import type { Keepers, Sent, TableKeeper } from '../shared/table/keeper.ts';
 import type { Mirror } from '../shared/table/mirror.ts';
-import { elementOperations, rewriteChain } from '../shared/table/reconcile.ts';
-import type { ListenSpec } from './forward/messages.ts';
+import { editOperations, rewriteChain } from '../shared/table/reconcile.ts';
+import type { ListenSpec, ListenUpdate } from './forward/messages.ts';
 import type { SetName } from './layout.ts';
 import { LISTENERS, type ListenerName, type Listeners, type Plan, type Planner } from './plan.ts';
 
@@ -30,10 +30,7 @@ export interface RedirectOptions {
   /** Tells the engines, and resolves when all of them know. */
   readonly tell: (update: Partial<Plan['engine']> & { readonly inside?: readonly string[] }) => Promise<void>;
   /** Resolves to what could not be had, by id. */
-  readonly listen: (
-    family: IPFamily,
-    specs: readonly ListenSpec[],
-  ) => Promise<ReadonlyMap<string, { message: string }>>;
+  readonly listen: (update: ListenUpdate) => Promise<ReadonlyMap<string, { message: string }>>;
 }
 
 const TRIES = 3;
@@ -52,14 +49,14 @@ export function createRedirect(options: RedirectOptions): Redirect {
       isHomeless = true;
       host.log.warn('The node has no address to listen on for Services', { family });
       listeners = undefined;
-      await listen(family, []);
+      await listen({ close: LISTENERS.map((name) => idOf(family, name)) });
       return;
     }
     isHomeless = false;
     let ports = recorded?.ports ?? listeners?.ports;
     for (let tries = 1; ; tries++) {
       ports ??= await freePorts(ip, options.freePort);
-      const faults = await listen(family, specsOf(family, { ip, ports }, shared));
+      const faults = await listen({ open: specsOf(family, { ip, ports }, shared) });
       if (faults.size === 0) break;
       const [fault] = faults.values();
       if (tries === TRIES) throw new Error(`cannot listen for Services on ${ip}: ${fault?.message}`);
@@ -88,11 +85,7 @@ export function createRedirect(options: RedirectOptions): Redirect {
     const plan = planned(planner.apply(change, listeners));
     const { upsert, set } = plan.engine;
     if (upsert.length + set.length > 0) await tell({ upsert, set });
-    const operations = [
-      ...plan.changedChains.flatMap(rewriteChain),
-      ...elementOperations('delete elements', plan.deletes, planner.layout),
-      ...elementOperations('add elements', plan.adds, planner.layout),
-    ];
+    const operations = [...plan.changedChains.flatMap(rewriteChain), ...editOperations(plan, planner.layout)];
     if (operations.length > 0) await keeper.commit({ before: [], change: operations, after: [] }, sent);
   }
 
@@ -132,7 +125,7 @@ function specsOf(family: IPFamily, { ip, ports }: Listeners, shared: boolean): r
   return LISTENERS.map((name) => {
     const [clients, protocol] = name.split(' ') as ['inside' | 'outside', 'tcp' | 'udp'];
     return {
-      id: `${family} ${name}`,
+      id: idOf(family, name),
       protocol: protocol === 'tcp' ? 'TCP' : 'UDP',
       ip,
       port: ports[name],
@@ -141,6 +134,10 @@ function specsOf(family: IPFamily, { ip, ports }: Listeners, shared: boolean): r
       clients,
     };
   });
+}
+
+function idOf(family: IPFamily, name: ListenerName): string {
+  return `${family} ${name}`;
 }
 
 function recordedListeners(mirror: Mirror<SetName>): Listeners | undefined {

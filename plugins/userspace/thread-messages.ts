@@ -6,10 +6,13 @@ export interface ThreadData {
   readonly limits: EngineLimits;
   /** Which client has which endpoint, common to all threads; undefined: each has its own. */
   readonly affinity: SharedArrayBuffer | undefined;
+  /** How much is open, common to all threads, and which of them this is: see forward/occupancy.ts. */
+  readonly occupancy: SharedArrayBuffer;
+  readonly thread: number;
 }
 
 export type ToThread =
-  /** Answered by 'applied' once connections can come. */
+  /** Answered by 'applied' once connections can come; what listeners came to is told before. */
   | { readonly type: 'update'; readonly id: number; readonly update: EngineUpdate }
   | { readonly type: 'statistics'; readonly id: number };
 

@@ -8,7 +8,7 @@ import type { FromThread, ThreadData, ToThread } from './thread-messages.ts';
 const OWN_CLIENTS = 65_536;
 
 export default function runWorker(host: ThreadHost, data: unknown): void {
-  const { limits, affinity } = data as ThreadData;
+  const { limits, affinity, occupancy, thread } = data as ThreadData;
   const post = (message: FromThread): void => host.post(message);
   const engine = createEngine(limits, {
     clock: threadClock,
@@ -16,6 +16,8 @@ export default function runWorker(host: ThreadHost, data: unknown): void {
     random: Math.random,
     sockets: host.sockets,
     affinity: affinity ?? createAffinityMemory(OWN_CLIENTS, [randomWord(), randomWord()]),
+    occupancy,
+    thread,
     emit: (event) => post({ type: 'event', event }),
   });
   host.onMessage((message) => {

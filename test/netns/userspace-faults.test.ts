@@ -134,8 +134,7 @@ test('10,000 idle connections stay open, cost little, and leave nothing', async 
   const most = Number(/^Max open files\s+\d+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]);
   const descriptors = Math.min(25_000, most);
   const count = Math.min(10_000, Math.floor(descriptors / 2) - 400);
-  // Of each thread it is a part, which may be filled before the other one's.
-  await play({ descriptors, options: ['maxConnections=20000'] }, async ({ world }) => {
+  await play({ descriptors }, async ({ world }) => {
     // What the first hundred cost is made once.
     const few = await start(world, 'client', { do: 'connect', ip: VIP, port: 80, count: 100, reads: true });
     const before = memory();
@@ -207,16 +206,17 @@ test('connections of clients that are gone without a word are noticed by keep-al
 });
 
 const BOUNDS = [
-  ['without descriptors', { descriptors: 300, options: ['maxConnections=1000'] }, 'No descriptor is left'],
-  ['where as many are open as may be', { descriptors: 800 }, 'As many connections are open as may be'],
+  ['without descriptors', { descriptors: 300, options: ['maxConnections=1000'] }, 'No descriptor is left', [51, 149]],
+  // 144 of both threads together, one of which is held; threads that accept at the same time may take one more.
+  ['where as many are open as may be', { descriptors: 800 }, 'As many connections are open as may be', [143, 144]],
 ] as const;
-for (const [title, settings, complaint] of BOUNDS) {
+for (const [title, settings, complaint, [least, most]] of BOUNDS) {
   test(`${title} what is open goes on, nothing ends, and all Services serve again when there is room`, async () => {
     await play(settings, async ({ world, proxy }) => {
       const held = await world.hold('pod-c', { protocol: 'TCP', destinationIP: OTHER_VIP, destinationPort: 80 });
       const crowd = await start(world, 'client', { do: 'connect', ip: VIP, port: 80, count: 400, reads: true });
       console.log(`# ${crowd.ready.open} of 400 connections with ${settings.descriptors} descriptors`);
-      assert.ok(crowd.ready.open > 50 && crowd.ready.open < 150, `${crowd.ready.open}`);
+      assert.ok(crowd.ready.open >= least && crowd.ready.open <= most, `${crowd.ready.open}`);
       assert.is(answerer(await held.ping()), 'pod-b');
       assert.ok(proxy.lines.some(({ msg }) => msg.startsWith(complaint)));
       crowd.end();

@@ -109,7 +109,7 @@ function leave(connection: Connection): boolean {
   if (connection.isClosed) return false;
   connection.isClosed = true;
   connection.state.counters.open--;
-  connection.tcp.forwarding.totals.openConnections--;
+  connection.tcp.forwarding.occupancy.connections.add(-1);
   leaveLane(connection);
   leaveEndpoint(connection);
   return true;

@@ -7,16 +7,17 @@
  *          ─▶ frontends
  *
  * The cost of an update is that of what it says. Engines of several threads share nothing but the memory of affinity,
- * and the kernel, which deals out connections to listeners on the same port.
+ * how much is open, and the kernel, which deals out connections to listeners on the same port.
  */
 import type { Clock, SocketFacts } from '../../../core/backend.ts';
 import { openAffinityTable } from './affinity-table.ts';
 import { openComplaints } from './complain.ts';
-import { statisticsOf } from './counters.ts';
+import { type Counters, openCounters, statisticsOf } from './counters.ts';
 import type { Forwarding } from './forwarding.ts';
 import { openFrontends } from './frontends.ts';
 import { openListeners } from './listeners.ts';
 import type { EngineEvent, EngineLimits, EngineStatistics, EngineUpdate, ForwardedService } from './messages.ts';
+import { openOccupancy } from './occupancy.ts';
 import { changeService, endAll, openService, removeService, type ServiceState } from './service-state.ts';
 import { openSources } from './sources.ts';
 import { closeTCP, openTCP } from './tcp.ts';
@@ -24,6 +25,7 @@ import { closeUDP, openUDP } from './udp.ts';
 
 export interface Engine {
   update(update: EngineUpdate): void;
+  /** What has ended is told once. */
   statistics(): EngineStatistics;
   /** Nothing new from now on. Resolves when what is open has ended, of itself or by reset after the grace. */
   close(graceMilliseconds: number): Promise<void>;
@@ -39,8 +41,14 @@ export interface EngineSeams {
   readonly sockets: SocketFacts;
   /** Of `createAffinityMemory`, the same in all threads. */
   readonly affinity: SharedArrayBuffer;
+  /** Of `createOccupancyMemory`, the same in all threads, and which of them this is. */
+  readonly occupancy: SharedArrayBuffer;
+  readonly thread: number;
   readonly emit: (event: EngineEvent) => void;
 }
+
+/** Whose counters are kept until somebody asks. */
+const MOST_ENDED = 4_096;
 
 export function createEngine(limits: EngineLimits, seams: EngineSeams): Engine {
   const { clock, random, emit } = seams;
@@ -51,7 +59,10 @@ export function createEngine(limits: EngineLimits, seams: EngineSeams): Engine {
   const states = new Map<string, ServiceState>();
   /** Removed, with connections that are still open. */
   const leaving = new Map<string, ServiceState>();
+  /** Of those that have ended since statistics were last asked for, the first that did first. */
+  const ended = new Map<string, Counters>();
   const frontends = openFrontends();
+  const occupancy = openOccupancy(seams.occupancy, seams.thread);
   const forwarding: Forwarding = {
     limits,
     clock,
@@ -61,7 +72,8 @@ export function createEngine(limits: EngineLimits, seams: EngineSeams): Engine {
     frontends,
     inside: openSources([]),
     complaints: openComplaints(clock, emit),
-    totals: { openConnections: 0, sessions: 0, strays: 0, outOfDescriptors: 0, overLimit: 0 },
+    occupancy,
+    totals: { strays: 0, outOfDescriptors: 0, overLimit: 0 },
   };
   const tcp = openTCP(forwarding);
   const udp = openUDP(forwarding);
@@ -73,14 +85,22 @@ export function createEngine(limits: EngineLimits, seams: EngineSeams): Engine {
     if (known !== undefined) return known;
     const service = said.get(key);
     if (service === undefined) return undefined;
-    const state = openService(service, random, onEmpty);
+    const state = openService(service, random, ended.get(key) ?? openCounters(), onEmpty);
+    ended.delete(key);
     states.set(key, state);
     return state;
   }
 
   function onEmpty(state: ServiceState): void {
     leaving.delete(state.service.key);
+    keepCounters(state);
     if (states.size === 0 && leaving.size === 0) onIdle?.();
+  }
+
+  function keepCounters({ service: { key }, counters }: ServiceState): void {
+    ended.set(key, counters);
+    const [oldest] = ended.keys();
+    if (ended.size > MOST_ENDED) ended.delete(oldest!);
   }
 
   function upsert(service: ForwardedService): void {
@@ -99,6 +119,7 @@ export function createEngine(limits: EngineLimits, seams: EngineSeams): Engine {
     if (state === undefined) return;
     states.delete(key);
     if (state.uses.size > 0) leaving.set(key, state);
+    else keepCounters(state);
     removeService(state, draining);
   }
 
@@ -108,14 +129,21 @@ export function createEngine(limits: EngineLimits, seams: EngineSeams): Engine {
       for (const service of changed) upsert(service);
       for (const key of gone) remove(key);
       if (moved !== undefined) frontends.update(moved);
-      if (listen !== undefined) listeners.set(listen);
+      if (listen !== undefined) listeners.update(listen);
     },
-    statistics: () => ({
-      ...forwarding.totals,
-      services: new Map([...leaving, ...states].map(([key, { counters }]) => [key, statisticsOf(counters)])),
-    }),
+    statistics() {
+      const told = new Map([...ended].map(([key, counters]) => [key, statisticsOf(counters)]));
+      ended.clear();
+      return {
+        ...forwarding.totals,
+        openConnections: occupancy.connections.own(),
+        sessions: occupancy.sessions.own(),
+        services: new Map([...leaving, ...states].map(([key, { counters }]) => [key, statisticsOf(counters)])),
+        ended: told,
+      };
+    },
     async close(graceMilliseconds) {
-      listeners.set([]);
+      listeners.closeAll();
       const { promise, resolve } = Promise.withResolvers<void>();
       onIdle = resolve;
       for (const key of [...said.keys()]) remove(key);

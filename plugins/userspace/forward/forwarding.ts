@@ -5,6 +5,7 @@ import type { Complaints } from './complain.ts';
 import type { Destination, Frontends } from './frontends.ts';
 import { isOutOfDescriptors } from './handles.ts';
 import type { EngineLimits, FrontendKind, ListenSpec } from './messages.ts';
+import type { Occupancy } from './occupancy.ts';
 import { mayReach, type ServiceState } from './service-state.ts';
 import type { Sources } from './sources.ts';
 
@@ -18,12 +19,11 @@ export interface Forwarding {
   readonly frontends: Frontends;
   inside: Sources;
   readonly complaints: Complaints;
+  readonly occupancy: Occupancy;
   readonly totals: Totals;
 }
 
 export interface Totals {
-  openConnections: number;
-  sessions: number;
   strays: number;
   outOfDescriptors: number;
   overLimit: number;

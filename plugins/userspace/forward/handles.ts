@@ -73,28 +73,16 @@ export interface UDPHandle<Owner> {
   connect6(ip: string, port: number): Result;
   recvStart(): Result;
   recvStop(): Result;
-  /** To whom it is connected. Above 0: sent at once, that many bytes and 1; 0: `request` waits. */
-  send(request: SendRequest, list: readonly Uint8Array[], count: number, hasCallback: boolean): Result;
-  send(
-    request: SendRequest,
-    list: readonly Uint8Array[],
-    count: number,
-    port: number,
-    ip: string,
-    hasCallback: boolean,
-  ): Result;
-  send6(
-    request: SendRequest,
-    list: readonly Uint8Array[],
-    count: number,
-    port: number,
-    ip: string,
-    hasCallback: boolean,
-  ): Result;
+  /** With an address, or to whom it is connected. Above 0: sent at once, that many bytes and 1; 0: `request` waits. */
+  send(...what: [...Datagram, hasCallback: boolean] | [...Datagram, ...To, hasCallback: boolean]): Result;
+  send6(...what: [...Datagram, ...To, hasCallback: boolean]): Result;
   getSendQueueCount(): number;
   getsockname(out: HandleAddress): Result;
   close(): void;
 }
+
+type Datagram = readonly [request: SendRequest, list: readonly Uint8Array[], count: number];
+type To = readonly [port: number, ip: string];
 
 export interface SendRequest {
   oncomplete?: (this: SendRequest, status: Result) => void;

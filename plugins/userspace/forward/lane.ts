@@ -14,6 +14,9 @@ export interface Waiting {
   due: number;
 }
 
+/** How a thing begins. */
+export const NOT_WAITING: Readonly<Waiting> = { lane: undefined, earlier: undefined, later: undefined, due: 0 };
+
 export interface Lane {
   first: Waiting | undefined;
   last: Waiting | undefined;

@@ -1,9 +1,9 @@
-/** The sockets on which an engine waits for clients, kept equal to the list it was last told. */
+/** The sockets on which an engine waits for clients, opened and closed as it is told. */
 import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
 import type { Half } from './connection.ts';
 import { countOutOfDescriptors, type Forwarding } from './forwarding.ts';
 import { bindTCP, bindUDP, type HandleAddress, type TCPHandle, tcpServer, udpSocket } from './handles.ts';
-import type { EngineEvent, ListenSpec } from './messages.ts';
+import type { EngineEvent, ListenSpec, ListenUpdate } from './messages.ts';
 import { acceptTCP, type TCPForwarding } from './tcp.ts';
 import { closeEntrance, openEntrance, type UDPEntrance, type UDPForwarding } from './udp.ts';
 
@@ -11,12 +11,18 @@ import { closeEntrance, openEntrance, type UDPEntrance, type UDPForwarding } fro
 const BACKLOG = 4096;
 
 export interface Listeners {
-  set(specs: readonly ListenSpec[]): void;
+  /** All of it is done, and told, when this returns. */
+  update(update: ListenUpdate): void;
+  closeAll(): void;
 }
 
-interface Listener {
+interface Listening {
+  readonly port: number;
+  readonly close: () => void;
+}
+
+interface Listener extends Listening {
   readonly spec: ListenSpec;
-  close(): void;
 }
 
 export function openListeners(
@@ -33,25 +39,32 @@ export function openListeners(
       emit({ event: 'listen failed', id: spec.id, code, message: `${spec.ip} port ${spec.port}: ${message}` });
       return;
     }
-    open.set(spec.id, { spec, close: result.close });
+    open.set(spec.id, { spec, ...result });
     emit({ event: 'listening', id: spec.id, port: result.port });
   };
 
+  const close = (id: string): void => {
+    open.get(id)?.close();
+    open.delete(id);
+  };
+
   return {
-    set(specs) {
-      const wanted = new Map(specs.map((spec) => [spec.id, spec]));
-      for (const [id, listener] of open) {
-        const spec = wanted.get(id);
-        if (spec !== undefined && isSame(spec, listener.spec)) continue;
-        open.delete(id);
-        listener.close();
-      }
-      for (const spec of wanted.values()) if (!open.has(spec.id)) listen(spec);
+    update({ close: gone = [], open: wanted = [] }) {
+      for (const id of gone) close(id);
+      const others = wanted.filter((spec) => {
+        const listener = open.get(spec.id);
+        if (listener === undefined || !isSame(spec, listener.spec)) return true;
+        emit({ event: 'listening', id: spec.id, port: listener.port });
+        return false;
+      });
+      for (const { id } of others) close(id);
+      for (const spec of others) listen(spec);
+    },
+    closeAll() {
+      for (const id of [...open.keys()]) close(id);
     },
   };
 }
-
-type Listening = { readonly port: number; readonly close: () => void };
 
 function listenTCP(forwarding: Forwarding, tcp: TCPForwarding, spec: ListenSpec): Listening | number {
   const handle = tcpServer<never>();

@@ -13,7 +13,7 @@ export type ForwardedProtocol = 'TCP' | 'UDP';
 /** What a destination is to its service port: says which policy counts, and whether source ranges guard it. */
 export type FrontendKind = 'clusterIP' | 'external' | 'loadBalancerVIP';
 
-/** Applied in the order of the members; each is only what changed, but for `listen` and `inside`, which are whole. */
+/** Applied in the order of the members; each is only what changed, but for `inside`, which is whole. */
 export interface EngineUpdate {
   /** Clients from these addresses and CIDRs, of either family, are inside: this node's own, and its pods'. */
   readonly inside?: readonly string[];
@@ -22,8 +22,15 @@ export interface EngineUpdate {
   /** Keys of service ports. Their connections are drained. */
   readonly remove?: readonly string[];
   readonly frontends?: FrontendsUpdate;
-  /** All that is to be listened on from now on. What is no longer named closes at once; its connections go on. */
-  readonly listen?: readonly ListenSpec[];
+  readonly listen?: ListenUpdate;
+}
+
+/** Listeners close before others open, so that one may have the port that another one gives up. */
+export interface ListenUpdate {
+  /** By `ListenSpec.id`. They close at once; their connections go on. */
+  readonly close?: readonly string[];
+  /** Each is answered by an event. One that listens already stays; where it has other contents it is replaced. */
+  readonly open?: readonly ListenSpec[];
 }
 
 export interface FrontendsUpdate {
@@ -85,7 +92,7 @@ export interface ForwardedService {
   readonly keepsSessions: readonly Target[];
 }
 
-/** Seconds unless the name says otherwise; of each engine, so that bounds are to be divided by the threads. */
+/** Seconds unless the name says otherwise; bounds are of all threads together. */
 export interface EngineLimits {
   /** How long connections to what is no longer served go on. 0: they are reset at once. */
   readonly graceSeconds: number;
@@ -155,9 +162,11 @@ export interface EngineStatistics {
   readonly sessions: number;
   /** Clients that were not for any service port: no such frontend, or an original destination that was not found. */
   readonly strays: number;
-  /** Times that the process had no descriptor left, and connections refused for `maxConnections`. */
+  /** Times that the process had no descriptor left, and connections and sessions that gave way to the bounds. */
   readonly outOfDescriptors: number;
   readonly overLimit: number;
   /** By key of those that have met a connection here; one that is gone stays until its last connection ends. */
   readonly services: ReadonlyMap<string, ServiceStatistics>;
+  /** What those counted to their end that have ended since the last answer: told once. They count from 0 afterwards. */
+  readonly ended: ReadonlyMap<string, ServiceStatistics>;
 }

@@ -10,7 +10,7 @@
  */
 import type { Clock } from '../../../core/backend.ts';
 import { openRing, type Rings } from './choose.ts';
-import { type Counters, openCounters } from './counters.ts';
+import type { Counters } from './counters.ts';
 import type { Failure, ForwardedService, Target } from './messages.ts';
 import { openSources, type Sources } from './sources.ts';
 
@@ -22,6 +22,9 @@ export interface Served {
   /** Leaves the list, at once. */
   end(reason: Failure): void;
 }
+
+/** How one begins. */
+export const NOT_SERVED: Readonly<Omit<Served, 'end'>> = { endpoint: undefined, before: undefined, after: undefined };
 
 export interface OpenEndpoint {
   readonly state: ServiceState;
@@ -51,12 +54,13 @@ export interface Draining {
 export function openService(
   service: ForwardedService,
   random: () => number,
+  counters: Counters,
   onEmpty: (state: ServiceState) => void,
 ): ServiceState {
   return {
     service,
     rings: { cluster: openRing(service.cluster, random), local: openRing(service.local, random) },
-    counters: openCounters(),
+    counters,
     uses: new Map(),
     isGone: false,
     onEmpty,

@@ -4,9 +4,10 @@ import { abort, type Connection, type Half, openHalf, resetBy } from './connecti
 import { addressOf, DIAL_TIMEOUTS_MS, dial, dialNext } from './dial.ts';
 import { destinationOf, type Forwarding, type Route, routeOf } from './forwarding.ts';
 import type { HandleAddress, TCPHandle } from './handles.ts';
-import { closeLane, enterLane, type Lane, openLane, type Waiting } from './lane.ts';
+import { closeLane, enterLane, type Lane, NOT_WAITING, openLane, type Waiting } from './lane.ts';
 import type { Failure, ListenSpec } from './messages.ts';
 import { type Buffers, openBuffers } from './relay.ts';
+import { NOT_SERVED } from './service-state.ts';
 
 /** An idle connection is noticed between one time and one time and a quarter of the limit. */
 const WATCH_ROUNDS = 4;
@@ -38,8 +39,8 @@ export function closeTCP({ dials, watch }: TCPForwarding): void {
 
 export function acceptTCP(tcp: TCPForwarding, spec: ListenSpec, handle: TCPHandle<Half>): void {
   const { forwarding } = tcp;
-  const { totals, limits, serviceState, facts, complaints } = forwarding;
-  if (totals.openConnections >= limits.maxConnections) {
+  const { totals, occupancy, limits, serviceState, facts, complaints } = forwarding;
+  if (occupancy.connections.all() >= limits.maxConnections) {
     totals.overLimit++;
     const served = spec.serves === undefined ? undefined : serviceState(spec.serves.service);
     if (served !== undefined) served.counters.failures.limit++;
@@ -67,7 +68,7 @@ export function acceptTCP(tcp: TCPForwarding, spec: ListenSpec, handle: TCPHandl
     return;
   }
   state.counters.open++;
-  totals.openConnections++;
+  occupancy.connections.add(1);
   dial(openConnection(tcp, route, handle, original));
 }
 
@@ -91,14 +92,9 @@ function openConnection(
     refusals: 0,
     since: tcp.forwarding.clock.now(),
     quietRounds: 0,
-    endpoint: undefined,
-    before: undefined,
-    after: undefined,
     end,
-    lane: undefined,
-    earlier: undefined,
-    later: undefined,
-    due: 0,
+    ...NOT_SERVED,
+    ...NOT_WAITING,
   };
   // The two refer to each other.
   connection.client = openHalf(handle, connection);

@@ -16,9 +16,9 @@ import { chooseTarget, forgetTarget, ringFor } from './choose.ts';
 import { countDial } from './counters.ts';
 import { countOutOfDescriptors, destinationOf, type Forwarding, routeOf } from './forwarding.ts';
 import { SendRequest, type UDPHandle, udpSocket } from './handles.ts';
-import { closeLane, enterLane, type Lane, leaveLane, openLane, type Waiting } from './lane.ts';
+import { closeLane, enterLane, type Lane, leaveLane, NOT_WAITING, openLane, type Waiting } from './lane.ts';
 import type { Failure, ListenSpec, Target } from './messages.ts';
-import { joinEndpoint, leaveEndpoint, type Served, type ServiceState } from './service-state.ts';
+import { joinEndpoint, leaveEndpoint, NOT_SERVED, type Served, type ServiceState } from './service-state.ts';
 
 /** Datagrams that wait for room in a socket; more are lost, as they would be in the kernel. */
 const MOST_WAITING = 64;
@@ -157,7 +157,7 @@ function openSession(
 ): Session | undefined {
   const { udp, spec } = entrance;
   const { forwarding } = udp;
-  const { totals, serviceState, chooser, facts, limits, clock } = forwarding;
+  const { totals, occupancy, serviceState, chooser, facts, clock } = forwarding;
   const family: IPFamily = spec.ip.includes(':') ? 'IPv6' : 'IPv4';
   const flow = { family, ip: spec.ip, port: entrance.port, clientIP, clientPort };
   const destination = destinationOf(forwarding, spec, () => facts.originalUDPDestination(flow));
@@ -179,7 +179,7 @@ function openSession(
     counters.failures.no_endpoint++;
     return undefined;
   }
-  if (totals.sessions >= limits.maxSessions) evict(udp);
+  makeRoom(udp);
   const handle = udpSocket<Session>();
   const result = target.ip.includes(':')
     ? handle.connect6(target.ip, target.port)
@@ -202,20 +202,15 @@ function openSession(
     since: clock.now(),
     isReplied: false,
     isClosed: false,
-    endpoint: undefined,
-    before: undefined,
-    after: undefined,
     end,
-    lane: undefined,
-    earlier: undefined,
-    later: undefined,
-    due: 0,
+    ...NOT_SERVED,
+    ...NOT_WAITING,
   };
   handle.owner = session;
   handle.onmessage = onEndpointDatagram;
   handle.recvStart();
   counters.open++;
-  totals.sessions++;
+  occupancy.sessions.add(1);
   joinEndpoint(state, target, session);
   entrance.sessions.set(name, session);
   return session;
@@ -238,16 +233,31 @@ function onQuiet(waiting: Waiting): void {
   close(waiting as Session);
 }
 
-function evict({ unreplied, replied, forwarding }: UDPForwarding): void {
+/**
+ * Only sessions of this thread can be ended here. A thread that has less than its share takes one more all the same, and
+ * the next one that has more makes room for it: together they are beyond the bound by about one for each thread at most.
+ */
+function makeRoom(udp: UDPForwarding): void {
+  const { occupancy, limits } = udp.forwarding;
+  const { threads, sessions } = occupancy;
+  for (let all = sessions.all(); all >= limits.maxSessions; all = sessions.all()) {
+    const isBelowShare = sessions.own() < limits.maxSessions / threads;
+    if ((isBelowShare && all < limits.maxSessions + threads) || !evict(udp)) return;
+  }
+}
+
+/** Of the session that was quiet longest. False: there is none. */
+function evict({ unreplied, replied, forwarding }: UDPForwarding): boolean {
   const quietSince = ({ first, milliseconds }: Lane): number =>
     first === undefined ? Number.POSITIVE_INFINITY : first.due - milliseconds;
   const oldest = quietSince(unreplied) <= quietSince(replied) ? unreplied.first : replied.first;
-  if (oldest === undefined) return;
+  if (oldest === undefined) return false;
   forwarding.totals.overLimit++;
   forwarding.complaints.warn('As many UDP sessions are open as may be; for each new one the quietest ends', {
     limit: forwarding.limits.maxSessions,
   });
   (oldest as Session).end('limit');
+  return true;
 }
 
 function close(session: Session): void {
@@ -255,7 +265,7 @@ function close(session: Session): void {
   session.isClosed = true;
   const { entrance, state, name, handle } = session;
   state.counters.open--;
-  entrance.udp.forwarding.totals.sessions--;
+  entrance.udp.forwarding.occupancy.sessions.add(-1);
   entrance.sessions.delete(name);
   leaveLane(session);
   leaveEndpoint(session);

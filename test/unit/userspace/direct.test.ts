@@ -6,7 +6,9 @@ import { loopbackOf, placesOf } from '../../../plugins/userspace/direct.ts';
 import { createDirect, type Direct, type DirectOptions } from '../../../plugins/userspace/direct-way.ts';
 import type { ListenSpec } from '../../../plugins/userspace/forward/messages.ts';
 import { full, many, NODE, NODE6, partial, remote, servicePort } from '../nftables/samples.ts';
+import { type FakeClock, fakeClock } from '../sync/fake-clock.ts';
 import { type FakeLog, fakeLog } from '../sync/fake-log.ts';
+import { stage } from './stage.ts';
 
 const test = suite('userspace direct');
 const WEB = servicePort({ cluster: remote('1.0.0.1') });
@@ -18,20 +20,24 @@ function at(port: ServicePort, node: NodeView = NODE, family: 'IPv4' | 'IPv6' = 
 }
 
 interface Stand extends Direct {
+  readonly clock: FakeClock;
   readonly log: FakeLog;
   readonly told: string[];
   /** "127.96.0.10:80 IPv4 default/web:http/TCP", as last asked for. */
   listens(): string[];
   refuse: (spec: ListenSpec) => string | undefined;
-  lists: number;
+  /** What was asked for so far: "-TCP 127.96.0.10 80 +TCP 127.96.0.11 80 +…". */
+  readonly asked: string[];
 }
 
 function stand(rest: Partial<DirectOptions> = {}): Stand {
   const log = fakeLog();
   const told: string[] = [];
-  let last: readonly ListenSpec[] = [];
+  const clock = fakeClock();
+  const asked: string[] = [];
+  const wanted = new Map<string, ListenSpec>();
   const direct = createDirect({
-    host: { log: { ...log, enabled: () => false } },
+    host: { log: { ...log, enabled: () => false }, clock },
     family: 'IPv4',
     proxyProtocol: false,
     portOffset: 20_000,
@@ -39,10 +45,13 @@ function stand(rest: Partial<DirectOptions> = {}): Stand {
     async tell({ upsert = [], remove = [] }) {
       told.push(...upsert.map(({ key }) => `+${key}`), ...remove.map((key) => `-${key}`));
     },
-    async listen(_, specs) {
-      last = specs;
-      stood.lists++;
-      const refused = specs.flatMap((spec) => {
+    async listen({ open = [], close = [] }) {
+      asked.push([...close.map((id) => `-${id}`), ...open.map(({ id }) => `+${id}`)].join(' '));
+      for (const id of close) wanted.delete(id);
+      for (const spec of open) wanted.set(spec.id, spec);
+      const addresses = [...wanted.values()].map(({ protocol, ip, port }) => `${protocol} ${ip} ${port}`);
+      assert.is(new Set(addresses).size, addresses.length, 'never two on one port');
+      const refused = open.flatMap((spec) => {
         const code = stood.refuse(spec);
         return code === undefined
           ? []
@@ -55,10 +64,11 @@ function stand(rest: Partial<DirectOptions> = {}): Stand {
   const stood: Stand = {
     ...direct,
     log,
+    clock,
     told,
-    listens: () => last.map(({ ip, port, serves }) => `${ip}:${port} ${serves?.service}`).sort(),
+    listens: () => [...wanted.values()].map(({ ip, port, serves }) => `${ip}:${port} ${serves?.service}`).sort(),
     refuse: () => undefined,
-    lists: 0,
+    asked,
   };
   return stood;
 }
@@ -128,9 +138,8 @@ test('an endpoint that comes is told, and nothing is said; what is the same does
   await one.sync(partial([more]));
   assert.is(one.told.length, 2);
   assert.is(one.log.lines.length, 1);
-  const lists = one.lists;
   assert.equal(await one.sync(partial([more])), { changed: [], operations: 0 });
-  assert.is(one.lists, lists);
+  assert.is(one.asked.length, 1);
   assert.equal(await one.sync(full([more])), { changed: [], operations: 0 });
 });
 
@@ -154,7 +163,7 @@ test('a port that may not be bound is tried portOffset higher, once', async () =
   assert.equal(one.listens(), [`127.96.0.10:20080 IPv4 ${WEB.key}`]);
   assert.equal(said(one), ['A Service is reachable: default/web:http tcp 127.96.0.10 20080']);
   one.refuse = () => 'EACCES';
-  await one.sync(partial([{ ...WEB, cluster: remote('1.0.0.9') }]));
+  await one.sync(full([WEB]));
   assert.equal(one.listens(), [`127.96.0.10:20080 IPv4 ${WEB.key}`]);
   assert.match(said(one).at(-1)!, /cannot be served here.* 20080/);
 });
@@ -212,6 +221,23 @@ test('a place that is gone holds no port any more, nor does it come back by anot
   assert.equal(one.listens(), [`127.96.0.10:20080 IPv4 ${high.key}`, `127.96.0.10:80 IPv4 ${WEB.key}`]);
 });
 
+test('a place that comes back begins at its own port, and two that go together are both gone', async () => {
+  const high = servicePort({ name: 'high', port: 20_080 });
+  const one = stand();
+  one.refuse = belowThousand;
+  await one.sync(full([WEB]));
+  await one.sync(partial([], [WEB.key]));
+  one.refuse = () => undefined;
+  await one.sync(partial([WEB]));
+  assert.equal(one.listens(), [`127.96.0.10:80 IPv4 ${WEB.key}`]);
+  await one.sync(partial([], [WEB.key]));
+  one.refuse = belowThousand;
+  await one.sync(partial([WEB, high]));
+  await one.sync(partial([], [high.key, WEB.key]));
+  assert.is(one.asked.at(-1), '-TCP 127.96.0.10 20080 -TCP 127.96.0.10 80');
+  assert.equal(one.listens(), []);
+});
+
 test('an address that the host gains is listened on, and one that it loses is not', async () => {
   const one = stand();
   const port = servicePort({ nodePort: 30080, externalIPs: ['203.0.113.1'] });
@@ -252,6 +278,92 @@ test('a fresh thread is told every service port that there is', async () => {
     'IPv4 default/empty:http/TCP',
     `IPv4 ${WEB.key}`,
   ]);
+});
+
+test('what somebody else has is tried again every ten seconds, alone, until it is free', async () => {
+  const other = servicePort({ name: 'other', clusterIP: '10.96.0.11' });
+  const one = stand();
+  one.refuse = ({ ip }) => (ip === '127.96.0.10' ? 'EADDRINUSE' : undefined);
+  await one.sync(full([WEB, other]));
+  await one.clock.advance(9_999);
+  await one.sync(partial([{ ...WEB, cluster: remote('1.0.0.2') }]));
+  await one.sync(partial([], [other.key]));
+  assert.equal(one.asked, ['+TCP 127.96.0.10 80 +TCP 127.96.0.11 80', '-TCP 127.96.0.11 80']);
+  await one.clock.advance(1);
+  await one.clock.advance(10_000);
+  one.refuse = () => undefined;
+  const lines = one.log.lines.length;
+  await one.clock.advance(9_999);
+  assert.equal(one.asked.slice(2), ['+TCP 127.96.0.10 80', '+TCP 127.96.0.10 80']);
+  assert.is(one.log.lines.length, lines);
+  await one.clock.advance(1);
+  assert.equal(said(one, lines), ['A Service is reachable: default/web:http tcp 127.96.0.10 80']);
+  assert.equal(one.totals(), { services: 1, listeners: 1 });
+  assert.is(one.clock.pending(), 0);
+});
+
+test('nothing is tried again once it is gone, or all is closed', async () => {
+  const one = stand();
+  one.refuse = () => 'EADDRINUSE';
+  await one.sync(full([WEB]));
+  assert.is(one.clock.pending(), 1);
+  await one.sync(partial([], [WEB.key]));
+  assert.is(one.clock.pending(), 0);
+  await one.sync(partial([WEB]));
+  one.close();
+  assert.is(one.clock.pending(), 0);
+});
+
+test('a try that falls due during a change waits for its end', async () => {
+  const hold = Promise.withResolvers<void>();
+  const told: string[] = [];
+  const tell: DirectOptions['tell'] = async ({ upsert = [] }) => {
+    told.push(...upsert.map(({ key }) => key));
+    if (told.length > 1) await hold.promise;
+  };
+  const one = stand({ tell });
+  one.refuse = () => 'EADDRINUSE';
+  await one.sync(full([WEB]));
+  const change = one.sync(partial([servicePort({ name: 'other', clusterIP: '10.96.0.11' })]));
+  await one.clock.advance(10_000);
+  assert.equal([told.length, one.asked.length], [2, 1]);
+  hold.resolve();
+  await change;
+  await one.clock.advance(0);
+  assert.equal(one.asked.slice(1), ['+TCP 127.96.0.11 80', '+TCP 127.96.0.10 80 +TCP 127.96.0.11 80']);
+  assert.is(one.clock.pending(), 1);
+});
+
+test('at a full change a listener that was lost since is noticed, and moves where it may not be bound any more', async () => {
+  const one = stand();
+  await one.sync(full([WEB]));
+  one.refuse = belowThousand;
+  await one.sync(full([WEB]));
+  assert.equal(one.listens(), [`127.96.0.10:20080 IPv4 ${WEB.key}`]);
+  assert.is(said(one).at(-1), 'A Service is reachable: default/web:http tcp 127.96.0.10 20080');
+});
+
+test('of 10,000 places a change names its own alone, and one of endpoints none', async () => {
+  const one = stage({ way: 'direct' });
+  const ports = many(10_000, { nodePort: 0 });
+  const { totals } = await one.sync(full(ports));
+  assert.is(totals?.listeners, 10_000);
+  const told = async (change: Change): Promise<string> => {
+    const before = one.threads.all.map((thread) => thread.told.length);
+    await one.sync(change);
+    const [first, second] = one.threads.all.map((thread, index) => thread.told.slice(before[index]).join('; '));
+    assert.is(first, second);
+    return first!;
+  };
+  const web = ports[76]!;
+  assert.is(await told(partial([{ ...web, cluster: remote('1.0.0.9') }])), `+IPv4 ${web.key}`);
+  assert.is(
+    await told(partial([{ ...web, port: 81 }])),
+    `+IPv4 ${web.key}; close TCP 127.96.0.77 80, open TCP 127.96.0.77 81`,
+  );
+  assert.is(await told(partial([], [web.key])), `close TCP 127.96.0.77 81; -IPv4 ${web.key}`);
+  const moved = { ...ports[77]!, externalIPs: ['192.168.60.10'] };
+  assert.is(await told(partial([moved])), `+IPv4 ${moved.key}; open TCP 192.168.60.10 80`);
 });
 
 test('a change without keys of ours changes nothing', async () => {

@@ -102,7 +102,7 @@ test('a client keeps its endpoint at whichever of two engines it arrives', async
     ...endpoints.map(({ close }) => close),
   );
   for (const { engine } of engines) {
-    engine.update({ upsert: [service({ cluster: endpoints, affinitySeconds: 10 })], listen: [listener()] });
+    engine.update({ upsert: [service({ cluster: endpoints, affinitySeconds: 10 })], listen: { open: [listener()] } });
   }
   const [one, two] = [engines[0]!.port('web'), engines[1]!.port('web')];
   const first = await ask(one);
@@ -123,7 +123,10 @@ test('an endpoint that cannot be reached is no longer kept', async () => {
   const [gone, server] = [await closedPort(), await named('alive')];
   const made = world({}, { random: () => 0 });
   cleanups.push(() => made.engine.close(0), server.close);
-  made.engine.update({ upsert: [service({ cluster: [gone, server], affinitySeconds: 10 })], listen: [listener()] });
+  made.engine.update({
+    upsert: [service({ cluster: [gone, server], affinitySeconds: 10 })],
+    listen: { open: [listener()] },
+  });
   assert.is(await ask(made.port('web')), 'alive');
   made.engine.update({ upsert: [service({ cluster: [gone, server], affinitySeconds: 10 })] });
   assert.is(await ask(made.port('web')), 'alive');

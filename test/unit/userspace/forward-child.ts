@@ -15,7 +15,7 @@ function tellEvents(): void {
 
 made.engine.update({
   upsert: [service({ cluster: [{ ip: '127.0.0.1', port: Number(process.argv[2]) }] })],
-  listen: [listener()],
+  listen: { open: [listener()] },
 });
 await until('it listens', () => made.events.length > 0);
 tell({ port: made.port('web') });

@@ -21,7 +21,7 @@ async function stage(): Promise<Stage> {
   const made = world({ graceSeconds: 30 }, { clock });
   const one = await endpoint((socket) => socket.pipe(socket));
   const two = await endpoint((socket) => socket.end('two'));
-  made.engine.update({ upsert: [service({ cluster: [one] })], listen: [listener()] });
+  made.engine.update({ upsert: [service({ cluster: [one] })], listen: { open: [listener()] } });
   cleanups.push(
     () => made.engine.close(0),
     () => one.close(),
@@ -88,7 +88,35 @@ test('a Service that was removed is drained, and its counters go with its last c
   assert.is(made.engine.statistics().services.get(KEY)!.open, 1);
   await clock.advance(30_000);
   await until('it is reset', () => client.outcome() === 'ECONNRESET');
-  assert.is(made.engine.statistics().services.size, 0);
+  const { services, ended } = made.engine.statistics();
+  assert.is(services.size, 0);
+  const { connections, open, bytesIn, failures } = ended.get(KEY)!;
+  assert.equal([ended.size, connections, open, bytesIn, failures.drained], [1, 1, 0, 2, 1]);
+  assert.is(made.engine.statistics().ended.size, 0, 'told once');
+});
+
+test('a Service that goes before anybody asked has not counted in vain, and one that comes back goes on', async () => {
+  const { made, two, port } = await stage();
+  const cluster = [two];
+  made.engine.update({ upsert: [service({ cluster })] });
+  const count = () => {
+    const { services, ended } = made.engine.statistics();
+    return [services.get(KEY)?.connections, ended.get(KEY)?.connections];
+  };
+  const nothingIsOpen = () => until('nothing is open', () => made.engine.statistics().openConnections === 0);
+  await ask(port);
+  await nothingIsOpen();
+  made.engine.update({ remove: [KEY] });
+  made.engine.update({ upsert: [service({ cluster })] });
+  await ask(port);
+  assert.equal(count(), [2, undefined], 'it never went, for who asks now');
+  await nothingIsOpen();
+  made.engine.update({ remove: [KEY] });
+  assert.equal(count(), [undefined, 2]);
+  made.engine.update({ upsert: [service({ cluster })] });
+  assert.equal(count(), [undefined, undefined]);
+  await ask(port);
+  assert.equal(count(), [1, undefined], 'from 0, since its end was told');
 });
 
 test('a Service that comes back takes its connections and counters over', async () => {

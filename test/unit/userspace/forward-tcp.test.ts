@@ -29,7 +29,7 @@ test.after.each(async () => {
 
 function serve(made: World, rest: Partial<ForwardedService>): number {
   cleanups.push(() => made.engine.close(0));
-  made.engine.update({ upsert: [service(rest)], listen: [listener()] });
+  made.engine.update({ upsert: [service(rest)], listen: { open: [listener()] } });
   return made.port('web');
 }
 
@@ -339,7 +339,7 @@ test('the original destination says which service port serves, and a stray is re
         { protocol: 'TCP', family: 'IPv4', ip: '', port: 30080, kind: 'external', service: 'two' },
       ],
     },
-    listen: [listener({ serves: undefined })],
+    listen: { open: [listener({ serves: undefined })] },
   });
   const answers: string[] = [];
   for (let index = 0; index < 4; index++) answers.push(await ask(made.port('web')));
@@ -356,7 +356,7 @@ test('what cannot be asked of the kernel is refused, and said', async () => {
   };
   const made = world({}, { sockets });
   cleanups.push(() => made.engine.close(0));
-  made.engine.update({ listen: [listener({ serves: undefined })] });
+  made.engine.update({ listen: { open: [listener({ serves: undefined })] } });
   assert.is(await ask(made.port('web')), 'ECONNRESET');
   assert.ok(JSON.stringify(made.events).includes('no such thing'));
 });
@@ -367,7 +367,7 @@ test('a VIP with source ranges is for those inside of them', async () => {
   cleanups.push(() => made.engine.close(0));
   made.engine.update({
     upsert: [service({ cluster: [server], sourceRanges: ['127.0.0.8/29', '127.0.1.1/32'] })],
-    listen: [listener({ serves: { service: KEY, kind: 'loadBalancerVIP' } })],
+    listen: { open: [listener({ serves: { service: KEY, kind: 'loadBalancerVIP' } })] },
   });
   const port = made.port('web');
   assert.is(await ask(port, '127.0.0.1', '127.0.0.9'), 'in');
@@ -382,7 +382,7 @@ test('policy Local is for clients outside, told by their address', async () => {
   made.engine.update({
     inside: ['127.0.0.1', '127.1.0.0/16'],
     upsert: [service({ cluster: [cluster], local: [local], externalPolicy: 'Local' })],
-    listen: [listener({ serves: { service: KEY, kind: 'external' }, clients: 'by address' })],
+    listen: { open: [listener({ serves: { service: KEY, kind: 'external' }, clients: 'by address' })] },
   });
   const port = made.port('web');
   assert.is(await ask(port, '127.0.0.1', '127.0.0.1'), 'cluster');
@@ -394,7 +394,7 @@ test('IPv6 is forwarded as IPv4 is', async () => {
   const server = after(await endpoint((socket) => socket.pipe(socket), '::1'));
   const made = world();
   cleanups.push(() => made.engine.close(0));
-  made.engine.update({ upsert: [service({ cluster: [server] })], listen: [listener({ ip: '::1' })] });
+  made.engine.update({ upsert: [service({ cluster: [server] })], listen: { open: [listener({ ip: '::1' })] } });
   const client = connect(made.port('web'), '::1');
   client.socket.end('six');
   await until('it came back', () => client.outcome() !== undefined);
@@ -405,22 +405,71 @@ test('a port that somebody else has is told', async () => {
   const server = after(await endpoint());
   const made = world();
   cleanups.push(() => made.engine.close(0));
-  made.engine.update({ listen: [listener({ port: server.port })] });
+  made.engine.update({ listen: { open: [listener({ port: server.port })] } });
   const [event] = made.events;
   assert.equal([event?.event, event?.event === 'listen failed' && event.code], ['listen failed', 'EADDRINUSE']);
 });
 
-test('a listener that is no longer named closes; its connections, and other listeners, go on', async () => {
+test('a port is free for another listener that comes with the end of the first, and with one that goes elsewhere', async () => {
+  const [one, two] = [after(await named('1')), after(await named('2'))];
+  const made = world();
+  cleanups.push(() => made.engine.close(0));
+  const first = listener({ serves: { service: 'one', kind: 'clusterIP' } });
+  made.engine.update({
+    upsert: [service({ key: 'one', cluster: [one] }), service({ key: 'two', cluster: [two] })],
+    listen: { open: [first] },
+  });
+  const port = made.port('web');
+  const second = listener({ id: 'second', port, serves: { service: 'two', kind: 'clusterIP' } });
+  made.engine.update({ listen: { open: [second], close: ['web'] } });
+  assert.is(await ask(port), '2');
+  made.engine.update({
+    listen: {
+      open: [
+        { ...first, port },
+        { ...second, port: 0 },
+      ],
+    },
+  });
+  assert.is(await ask(port), '1');
+  assert.equal(
+    made.events.map(({ event }) => event),
+    ['listening', 'listening', 'listening', 'listening'],
+  );
+});
+
+test('a listener that is asked for again stays as it is, and says so; one that failed is tried again', async () => {
+  const server = after(await endpoint((socket) => socket.pipe(socket)));
+  const taken = after(await endpoint());
+  const made = world();
+  cleanups.push(() => made.engine.close(0));
+  const both = [listener(), listener({ id: 'other', port: taken.port })];
+  made.engine.update({ upsert: [service({ cluster: [server] })], listen: { open: both } });
+  const port = made.port('web');
+  taken.close();
+  await until('the other port is free', () => {
+    made.engine.update({ listen: { open: both } });
+    return made.events.at(-1)?.event === 'listening';
+  });
+  const ports = made.events.flatMap((event) => (event.event === 'listening' && event.id === 'web' ? [event.port] : []));
+  assert.ok(ports.length > 1);
+  assert.equal([...new Set(ports)], [port]);
+  const client = connect(port);
+  client.socket.end('x');
+  await until('it came back', () => client.received() === 'x');
+});
+
+test('a listener that is closed takes nobody any more; its connections, and other listeners, go on', async () => {
   const server = after(await endpoint((socket) => socket.pipe(socket)));
   const made = world();
   cleanups.push(() => made.engine.close(0));
   made.engine.update({
     upsert: [service({ cluster: [server] })],
-    listen: [listener(), listener({ id: 'other' })],
+    listen: { open: [listener(), listener({ id: 'other' })] },
   });
   const client = connect(made.port('web'));
   await until('it is open', () => server.sockets.length === 1);
-  made.engine.update({ listen: [listener({ id: 'other' })] });
+  made.engine.update({ listen: { close: ['web'] } });
   assert.is(await ask(made.port('web')), 'ECONNREFUSED');
   client.socket.end('goes on');
   await until('it came back', () => client.outcome() === 'end');

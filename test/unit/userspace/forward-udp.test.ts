@@ -39,7 +39,7 @@ const DNS = listener({ id: 'dns', protocol: 'UDP', serves: { service: KEY, kind:
 function stage(rest: Partial<ForwardedService>, limits: Partial<EngineLimits> = {}): Stage {
   const clock = fakeClock();
   const made = world(limits, { clock });
-  made.engine.update({ upsert: [dns(rest)], listen: [DNS] });
+  made.engine.update({ upsert: [dns(rest)], listen: { open: [DNS] } });
   cleanups.push(() => made.engine.close(0));
   return { made, clock, port: made.port('dns') };
 }
@@ -202,12 +202,39 @@ test('the original destination is asked once for each session', async () => {
     frontends: {
       set: [{ protocol: 'UDP', family: 'IPv4', ip: '10.96.0.10', port: 53, kind: 'clusterIP', service: KEY }],
     },
-    listen: [{ ...DNS, serves: undefined }],
+    listen: { open: [{ ...DNS, serves: undefined }] },
   });
   const client = await socket();
   const port = made.port('dns');
   assert.equal([await ask(client, 'a', port), await ask(client, 'b', port)], ['a', 'b']);
   assert.equal(asked, [{ family: 'IPv4', ip: '127.0.0.1', port, clientIP: '127.0.0.1', clientPort: client.port }]);
+});
+
+test('of service ports that went before anybody asked, the last thousands are remembered', async () => {
+  const ports = Array.from({ length: 4_100 }, (_, index) => index + 1);
+  let asked = 0;
+  const originalUDPDestination = () => ({ ip: '10.96.0.10', port: ports[asked++]! });
+  const made = world({}, { sockets: { ...noSocketFacts, originalUDPDestination } });
+  cleanups.push(() => made.engine.close(0));
+  const set = ports.map((port) => {
+    return { protocol: 'UDP', family: 'IPv4', ip: '10.96.0.10', port, kind: 'clusterIP', service: `${port}` } as const;
+  });
+  made.engine.update({
+    upsert: ports.map((port) => dns({ key: `${port}` })),
+    frontends: { set },
+    listen: { open: [{ ...DNS, serves: undefined }] },
+  });
+  const client = await socket();
+  // No more at a time than the socket's buffer holds.
+  while (asked < ports.length) {
+    const next = Math.min(asked + 50, ports.length);
+    for (let sent = asked; sent < next; sent++) client.socket.send('x', made.port('dns'), '127.0.0.1');
+    await until('they arrived', () => asked === next);
+  }
+  made.engine.update({ remove: ports.map(String) });
+  const { services, ended } = made.engine.statistics();
+  assert.equal([services.size, ended.size, ended.get('5')?.connections], [0, 4_096, 1]);
+  assert.is(ended.has('4'), false, 'the first that went');
 });
 
 test('IPv6 is forwarded as IPv4 is', async () => {
@@ -216,7 +243,7 @@ test('IPv6 is forwarded as IPv4 is', async () => {
   cleanups.push(() => made.engine.close(0));
   made.engine.update({
     upsert: [dns({ cluster: [{ ip: '::1', port: server.port }] })],
-    listen: [{ ...DNS, ip: '::1' }],
+    listen: { open: [{ ...DNS, ip: '::1' }] },
   });
   const client = await socket(undefined, '::1');
   assert.is(await ask(client, 'six', made.port('dns'), '::1'), 'six');
@@ -227,7 +254,7 @@ test('a listener that closes takes its sessions with it', async () => {
   const made = stage({ cluster: [at(server)] });
   const client = await socket();
   await ask(client, 'a', made.port);
-  made.made.engine.update({ listen: [] });
+  made.made.engine.update({ listen: { close: ['dns'] } });
   assert.is(sessions(made), 0);
 });
 

@@ -1,6 +1,7 @@
 /** The module that a thread runs: an engine that obeys messages, and answers them. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { createOccupancyMemory } from '../../../plugins/userspace/forward/occupancy.ts';
 import type { FromThread, ToThread } from '../../../plugins/userspace/thread-messages.ts';
 import runWorker from '../../../plugins/userspace/worker.ts';
 import { ask, LIMITS, listener, named, noSocketFacts, service, until } from './forward-world.ts';
@@ -19,12 +20,12 @@ test('a thread does what it is told, says when, and forwards', async () => {
       },
       sockets: noSocketFacts,
     },
-    { limits: LIMITS, affinity: undefined },
+    { limits: LIMITS, affinity: undefined, occupancy: createOccupancyMemory(1), thread: 0 },
   );
   const server = await named('answer');
   const cluster = [{ ip: server.ip, port: server.port }];
   const upsert = [service({ cluster, affinitySeconds: 10 })];
-  order(structuredClone({ type: 'update', id: 7, update: { upsert, listen: [listener()] } }));
+  order(structuredClone({ type: 'update', id: 7, update: { upsert, listen: { open: [listener()] } } }));
   assert.equal(
     said.map(({ type }) => type),
     ['event', 'applied'],
@@ -41,7 +42,7 @@ test('a thread does what it is told, says when, and forwards', async () => {
   };
   await until('both have ended', () => statistics()?.openConnections === 0);
   assert.is(statistics()?.services.get(KEY)?.connections, 2);
-  order({ type: 'update', id: 9, update: { remove: [KEY], listen: [] } });
+  order({ type: 'update', id: 9, update: { remove: [KEY], listen: { close: ['web'] } } });
   assert.equal(said.at(-1), { type: 'applied', id: 9 });
   assert.is(await ask(port), 'ECONNREFUSED');
   server.close();

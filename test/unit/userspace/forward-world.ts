@@ -13,6 +13,7 @@ import type {
   ListenSpec,
   Target,
 } from '../../../plugins/userspace/forward/messages.ts';
+import { createOccupancyMemory } from '../../../plugins/userspace/forward/occupancy.ts';
 
 export const LIMITS: EngineLimits = {
   graceSeconds: 30,
@@ -82,6 +83,8 @@ export function world(limits: Partial<EngineLimits> = {}, seams: Partial<EngineS
       random: () => 0,
       sockets: noSocketFacts,
       affinity: createAffinityMemory(1000, [1, 2]),
+      occupancy: createOccupancyMemory(1),
+      thread: 0,
       emit: (event) => events.push(event),
       ...seams,
     },

@@ -26,9 +26,9 @@ test('numbers may be text, as a flag has them; what is on or off may be true or 
   );
 });
 
-test('bounds are divided by the threads, and none gets nothing', () => {
+test('bounds are of all threads together, however many there are', () => {
   const { limits } = parseOptions({ threads: 4, maxConnections: 1001, maxSessions: 2 });
-  assert.equal([limits.maxConnections, limits.maxSessions], [251, 1]);
+  assert.equal([limits.maxConnections, limits.maxSessions], [1001, 2]);
 });
 
 test('one error names every fault', () => {

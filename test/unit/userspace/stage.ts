@@ -17,6 +17,7 @@ import type {
   Frontend,
   FrontendAddress,
   ListenSpec,
+  ListenUpdate,
 } from '../../../plugins/userspace/forward/messages.ts';
 import { parseOptions } from '../../../plugins/userspace/options.ts';
 import type { FromThread, ThreadData, ToThread } from '../../../plugins/userspace/thread-messages.ts';
@@ -57,6 +58,7 @@ export const NO_STATISTICS: EngineStatistics = {
   outOfDescriptors: 0,
   overLimit: 0,
   services: new Map(),
+  ended: new Map(),
 };
 
 export function frontendKey({ protocol, family, ip, port }: FrontendAddress): string {
@@ -117,18 +119,23 @@ function fakeThread(
         ...remove.map((key) => `-${key}`),
         ...set.map((one) => `+${frontendKey(one)}`),
         ...gone.map((one) => `-${frontendKey(one)}`),
-        ...(listen === undefined ? [] : [`listen ${listen.length}`]),
+        ...(listen?.close ?? []).map((id) => `close ${id}`),
+        ...(listen?.open ?? []).map(({ id }) => `open ${id}`),
       ].join(', '),
     );
     if (listen !== undefined) listenAt(listen);
     say({ type: 'applied', id });
   };
-  const listenAt = (specs: readonly ListenSpec[]): void => {
-    const wanted = new Map(specs.map((spec) => [spec.id, JSON.stringify(spec)]));
-    for (const [id, spec] of listens) if (wanted.get(id) !== JSON.stringify(spec)) listens.delete(id);
-    for (const spec of specs) {
-      if (listens.has(spec.id)) continue;
+  const listenAt = ({ open = [], close = [] }: ListenUpdate): void => {
+    for (const id of close) listens.delete(id);
+    const others = open.filter((spec) => JSON.stringify(listens.get(spec.id)) !== JSON.stringify(spec));
+    for (const { id } of others) listens.delete(id);
+    for (const spec of open) {
       const { id, port } = spec;
+      if (listens.has(id)) {
+        say({ type: 'event', event: { event: 'listening', id, port } });
+        continue;
+      }
       const code = threads.refuse(spec);
       if (code === undefined) listens.set(id, spec);
       const event: EngineEvent =
