@@ -209,7 +209,8 @@ export interface BackendPlugin {
   readonly hidesSources?: true;
   /**
    * Connections pass through this process and end with it, so that its data plane does not outlive it, whatever the
-   * contract says. A restart is an interruption then.
+   * contract says. A restart is an interruption then. Another backend that takes over programs beside it first; `close`,
+   * which follows, takes away what still leads here (`Host.signal` is not aborted then).
    */
   readonly endsWithProcess?: true;
   /** What it can serve; default: all. Service ports of others come all the same, and are to be refused. */

@@ -11,6 +11,7 @@ import type {
   NodeView,
   SelfChecking,
   SyncReport,
+  UsesConntrack,
 } from '../../core/backend.ts';
 import { tellComplaints } from '../shared/complaints.ts';
 import { beginRemoval } from '../shared/removal.ts';
@@ -26,6 +27,9 @@ import { createPool, type Pool } from './pool.ts';
 import type { WayIn } from './probe.ts';
 import { createRedirect, type Redirect } from './redirect.ts';
 import type { ThreadData } from './thread-messages.ts';
+
+/** Closing may take five seconds in all. */
+const DRAIN_MS = 3_000;
 
 interface FamilyState {
   readonly planner: Planner;
@@ -46,7 +50,7 @@ export interface BackendSettings extends WayIn {
 export function createBackend(
   host: Host,
   { families, way, owned, options, module, affinity, freePort }: BackendSettings,
-): Backend & SelfChecking & HealthReporting {
+): Backend & SelfChecking & HealthReporting & Partial<UsesConntrack> {
   const keepers = way === 'redirect' ? createKeepers(host, owned) : undefined;
   const shared = options.threads > 1;
   const states = new Map<IPFamily, FamilyState>();
@@ -92,6 +96,7 @@ export function createBackend(
           ...common,
           planner,
           keepers,
+          firstPort: options.firstPort,
           freePort,
           tell: ({ upsert = [], set = [], remove = [], delete: gone = [] }) =>
             openPool().tell({ upsert, remove, frontends: { set, delete: gone } }),
@@ -130,7 +135,13 @@ export function createBackend(
     return { operations, bytes: 0, totals: state.direct?.totals() ?? {} };
   }
 
+  const conntrack: UsesConntrack = {
+    usesConntrack: true,
+    answersAt: (family) => stateOf(family).redirect?.answersAt() ?? [],
+  };
+
   return {
+    ...(keepers ? conntrack : {}),
     families,
     sync,
     async check(family) {
@@ -144,7 +155,15 @@ export function createBackend(
     async close() {
       takeBackMetrics();
       for (const { direct } of states.values()) direct?.close();
-      await pool?.close();
+      try {
+        // Another backend serves: nothing is to come here any more, and what is short may end by itself.
+        if (keepers !== undefined && pool !== undefined && !host.signal.aborted) {
+          await cleanup(host);
+          await pool.drained(DRAIN_MS);
+        }
+      } finally {
+        await pool?.close();
+      }
     },
   };
 }

@@ -133,7 +133,8 @@ export function createPlaces({ family, portOffset, shared }: PlacesOptions): Pla
   };
 }
 
-function idOf({ protocol, ip, port }: Place): string {
+/** The listener's id. */
+export function idOf({ protocol, ip, port }: Place): string {
   return `${protocol} ${ip} ${port}`;
 }
 

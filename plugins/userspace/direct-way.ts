@@ -9,8 +9,8 @@
 import type { Change, Host, IPFamily, NodeView, ServicePort } from '../../core/backend.ts';
 import { displayName } from '../shared/frontends.ts';
 import { removedKeys } from '../shared/removed-keys.ts';
-import { type Place, placesOf } from './direct.ts';
-import { createPlaces } from './direct-places.ts';
+import { type Place, placesOf, unservedOf } from './direct.ts';
+import { createPlaces, idOf } from './direct-places.ts';
 import type { EngineUpdate, ListenSpec, ListenUpdate } from './forward/messages.ts';
 import { askedProxyProtocol, engineKey, forwarded } from './services.ts';
 import { createTurns } from './turns.ts';
@@ -57,6 +57,8 @@ export function createDirect(options: DirectOptions): Direct {
   const places = createPlaces(options);
   const { specs } = places;
   const said = new Map<string, string>();
+  /** Addresses that no place serves, as text, by service port. */
+  const unserved = new Map<string, string>();
   /** Wanted, and not to be had when last tried, by place. */
   const failing = new Map<string, Fault>();
   const inTurn = createTurns();
@@ -83,7 +85,8 @@ export function createDirect(options: DirectOptions): Direct {
     return faults;
   }
 
-  function say(touched: Iterable<string>): void {
+  /** `ports`: those whose addresses without a place are others than before. */
+  function say(touched: Iterable<string>, ports: Iterable<ServicePort> = []): void {
     const lines: (() => void)[] = [];
     for (const id of touched) {
       const spec = specs.get(id);
@@ -99,13 +102,23 @@ export function createDirect(options: DirectOptions): Direct {
       else if (fault === undefined) lines.push(() => host.log.info('A Service is reachable', { service, at }));
       else lines.push(() => host.log.warn('A Service cannot be served here', { service, at, reason: fault.message }));
     }
+    for (const port of ports) {
+      const values = { service: displayName(port), addresses: unserved.get(port.key) };
+      lines.push(() => host.log.info('Addresses of a Service are not served here', values));
+    }
     const isMuch = lines.length > MOST_LINES && !host.log.enabled(2);
     if (!isMuch) for (const line of lines) line();
     else if (failing.size === 0) {
-      host.log.info('Services are reachable; -v=2 shows where', { changed: lines.length, places: specs.size });
+      const values = { changed: lines.length, places: specs.size, withUnservedAddresses: unserved.size };
+      host.log.info('Services are reachable; -v=2 shows where', values);
     } else {
       const [first] = failing.values();
-      const values = { places: specs.size, notServed: failing.size, reason: first?.message };
+      const values = {
+        places: specs.size,
+        notServed: failing.size,
+        reason: first?.message,
+        withUnservedAddresses: unserved.size,
+      };
       host.log.warn('Not all Services can be served here; -v=2 shows which', values);
     }
   }
@@ -138,6 +151,21 @@ export function createDirect(options: DirectOptions): Direct {
     return found === undefined ? [] : [found];
   }
 
+  /** Whether there are addresses without a place, and others than when this was last asked. */
+  function lacksOtherThanBefore(port: ServicePort, at: NodeView): boolean {
+    const taken = placesOf(family, port, at).flatMap((place) => {
+      const owner = places.owner(idOf(place));
+      return owner === undefined || owner.key === port.key
+        ? []
+        : [`${place.ip} port ${place.port} (${displayName(owner)} has it)`];
+    });
+    const text = [...unservedOf(family, port, at).map(({ ip, reason }) => `${ip} (${reason})`), ...taken].join(', ');
+    if (text === (unserved.get(port.key) ?? '')) return false;
+    if (text === '') unserved.delete(port.key);
+    else unserved.set(port.key, text);
+    return text !== '';
+  }
+
   /** Remembers what is to be, and returns what the threads are to learn. */
   function learn(change: Change) {
     const last = node;
@@ -150,6 +178,7 @@ export function createDirect(options: DirectOptions): Direct {
       const before = records.get(key);
       if (before === undefined) return;
       records.delete(key);
+      unserved.delete(key);
       gone.push(engineKey(family, key));
       places.replace(key, placesBefore(before), [], undefined);
     };
@@ -165,19 +194,32 @@ export function createDirect(options: DirectOptions): Direct {
     if (last !== undefined && last !== next) {
       const fresh = new Set(changed);
       for (const [key, port] of records) {
-        if (!fresh.has(port)) places.replace(key, placesOf(family, port, last), placesOf(family, port, next), port);
+        if (fresh.has(port)) continue;
+        places.replace(key, placesOf(family, port, last), placesOf(family, port, next), port);
       }
     }
-    return { changed, gone, ...places.settle() };
+    const settled = places.settle();
+    const looked = last === next ? changed : [...records.values()];
+    return { changed, gone, lacking: looked.filter((port) => lacksOtherThanBefore(port, next)), ...settled };
+  }
+
+  /** Which interface a connection came by no socket tells. */
+  function warnOfDetector({ localDetector: { kind } }: NodeView): void {
+    if (kind === 'cidr' || kind === 'none') return;
+    host.log.warn('Without rights pods of this node are not told by interface: they count as clients from elsewhere', {
+      family,
+      remedy: 'have pods told by address: --detect-local-mode=ClusterCIDR or NodeCIDR',
+    });
   }
 
   async function sync(change: Change): Promise<DirectReport> {
-    const { changed, gone, touched, open, close } = learn(change);
+    if (change.node.localDetector.kind !== node?.localDetector.kind) warnOfDetector(change.node);
+    const { changed, gone, lacking, touched, open, close } = learn(change);
     const services = changed.flatMap(service);
     try {
       if (services.length > 0) await tell({ upsert: services });
       await listenTo([...(change.full ? specs : open).values()], close);
-      say(new Set([...touched, ...(change.full ? specs : open).keys()]));
+      say(new Set([...touched, ...(change.full ? specs : open).keys()]), lacking);
       if (gone.length > 0) await tell({ remove: gone });
     } finally {
       watch();

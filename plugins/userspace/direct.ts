@@ -46,6 +46,24 @@ export function placesOf(family: IPFamily, port: ServicePort, node: NodeView): r
   return [...found.values()];
 }
 
+/** An address of a service port that no place serves, and why. */
+export interface Unserved {
+  readonly ip: string;
+  readonly reason: string;
+}
+
+export function unservedOf(family: IPFamily, port: ServicePort, { addresses }: NodeView): readonly Unserved[] {
+  if (!isForwarded(port)) return [];
+  const found: Unserved[] = [];
+  if (family === 'IPv6') found.push({ ip: port.clusterIP, reason: 'an IPv6 ClusterIP' });
+  else if (loopbackOf(port.clusterIP) === undefined) {
+    found.push({ ip: port.clusterIP, reason: 'no loopback address can stand for it' });
+  }
+  const others = new Set([...port.loadBalancerVIPs, ...port.externalIPs]);
+  for (const ip of others) if (!addresses.includes(ip)) found.push({ ip, reason: 'no interface here has it' });
+  return found;
+}
+
 /** Where a ClusterIP is served; undefined for what is no IPv4 address. */
 export function loopbackOf(clusterIP: string): string | undefined {
   const [, b, c, d] = /^\d+\.(\d+)\.(\d+)\.(\d+)$/.exec(clusterIP) ?? [];

@@ -16,6 +16,8 @@ export interface UserspaceOptions {
   readonly proxyProtocol: boolean;
   /** In direct: added to a port that this process may not bind. 0: such ports are not served. */
   readonly portOffset: number;
+  /** In redirect: the first of the listeners' ports. 0: any that are free. */
+  readonly firstPort: number;
   readonly ownership: Ownership;
   readonly comments: boolean;
 }
@@ -41,6 +43,7 @@ const NUMBERS = {
   maxConnections: { fallback: connectionsFor(100_000), least: 1, most: 10_000_000 },
   maxSessions: { fallback: 20_000, least: 1, most: 1_000_000 },
   portOffset: { fallback: 20_000, least: 0, most: 60_000 },
+  firstPort: { fallback: 0, least: 0, most: 65_535 - 3 },
 } as const satisfies Record<string, NumberRange>;
 type NumberName = keyof typeof NUMBERS;
 
@@ -83,6 +86,7 @@ export function parseOptions(raw: Readonly<Record<string, unknown>>): UserspaceO
     },
     proxyProtocol: choice('proxyProtocol') === 'v2',
     portOffset: number('portOffset'),
+    firstPort: number('firstPort'),
     ownership: choice('ownership'),
     comments: choice('comments') === 'on',
   };

@@ -7,7 +7,7 @@
  */
 import type { Host, Thread } from '../../core/backend.ts';
 import type { EngineEvent, EngineUpdate, ListenSpec, ListenUpdate, ServiceStatistics } from './forward/messages.ts';
-import { createOccupancyMemory, vacate } from './forward/occupancy.ts';
+import { connectionsIn, createOccupancyMemory, vacate } from './forward/occupancy.ts';
 import { createStatistics } from './statistics.ts';
 import type { FromThread, ThreadData, ToThread } from './thread-messages.ts';
 import { createTurns } from './turns.ts';
@@ -21,6 +21,8 @@ export interface Pool {
   statistics(): Promise<ReadonlyMap<string, ServiceStatistics>>;
   /** Why not all threads run; undefined: they do. */
   fault(): string | undefined;
+  /** Resolves when no connection is open, or after so many milliseconds. Nothing must be brought here any more. */
+  drained(limitMs: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -43,6 +45,7 @@ export interface PoolOptions {
 
 /** A thread that ends as soon as it begins is not started more often than this. */
 const PAUSE_MS = 1_000;
+const DRAIN_LOOK_MS = 100;
 
 interface Member {
   thread: Thread;
@@ -214,6 +217,12 @@ export function createPool({ host, module, count, data, snapshot, onLost }: Pool
       return statistics.services();
     },
     fault: () => fault,
+    async drained(limitMs) {
+      const until = host.clock.now() + limitMs;
+      // What has just come is counted a moment later.
+      do await new Promise<void>((resolve) => host.clock.after(DRAIN_LOOK_MS, resolve));
+      while (connectionsIn(occupancy) > 0 && host.clock.now() < until);
+    },
     async close() {
       closed = true;
       for (const cancel of cancels) cancel();

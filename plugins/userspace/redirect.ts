@@ -5,7 +5,7 @@
  *
  * Ports of listeners are those that the table names already, so that what was brought in before a restart finds them.
  */
-import type { Change, Host, IPFamily, NodeView, SelfChecking } from '../../core/backend.ts';
+import type { AddressPort, Change, Host, IPFamily, NodeView, SelfChecking } from '../../core/backend.ts';
 import { setKernelParameters } from '../shared/kernel-parameters.ts';
 import type { Keepers, Sent, TableKeeper } from '../shared/table/keeper.ts';
 import type { Mirror } from '../shared/table/mirror.ts';
@@ -17,6 +17,8 @@ import { LISTENERS, type ListenerName, type Listeners, type Plan, type Planner }
 export interface Redirect {
   sync(change: Change, sent: Sent): Promise<Plan['complaints']>;
   check(): ReturnType<SelfChecking['check']>;
+  /** Where UDP clients are brought to. */
+  answersAt(): readonly AddressPort[];
 }
 
 export interface RedirectOptions {
@@ -25,6 +27,8 @@ export interface RedirectOptions {
   readonly planner: Planner;
   readonly keepers: Keepers;
   readonly shared: boolean;
+  /** The listeners' ports are this one and those that follow it. 0: `freePort` says which. */
+  readonly firstPort: number;
   /** One that may be listened on at this address; if not, others are tried. */
   readonly freePort: (ip: string) => Promise<number>;
   /** Tells the engines, and resolves when all of them know. */
@@ -36,9 +40,10 @@ export interface RedirectOptions {
 const TRIES = 3;
 
 export function createRedirect(options: RedirectOptions): Redirect {
-  const { host, family, planner, keepers, shared, tell, listen } = options;
+  const { host, family, planner, keepers, shared, firstPort, tell, listen } = options;
   const keeper: TableKeeper<SetName> = keepers.keep(planner);
   let listeners: Listeners | undefined;
+  let lastPorts: Listeners['ports'] | undefined;
   let isHomeless = false;
 
   async function openListeners(node: NodeView, recorded: Listeners | undefined): Promise<void> {
@@ -53,17 +58,23 @@ export function createRedirect(options: RedirectOptions): Redirect {
       return;
     }
     isHomeless = false;
-    let ports = recorded?.ports ?? listeners?.ports;
+    let ports = firstPort === 0 ? (recorded?.ports ?? lastPorts) : undefined;
+    // Whatever fails from here on, those of before are closed.
+    listeners = undefined;
     for (let tries = 1; ; tries++) {
-      ports ??= await freePorts(ip, options.freePort);
+      ports ??= firstPort === 0 ? await freePorts(ip, options.freePort) : portsFrom(firstPort);
       const faults = await listen({ open: specsOf(family, { ip, ports }, shared) });
       if (faults.size === 0) break;
       const [fault] = faults.values();
-      if (tries === TRIES) throw new Error(`cannot listen for Services on ${ip}: ${fault?.message}`);
+      const remedy = firstPort === 0 ? '' : '; choose another firstPort';
+      if (firstPort !== 0 || tries === TRIES) {
+        throw new Error(`cannot listen for Services on ${ip}: ${fault?.message}${remedy}`);
+      }
       // Somebody else has one of them by now.
       ports = undefined;
     }
     listeners = { ip, ports };
+    lastPorts = ports;
   }
 
   async function restore(change: Change, sent: Sent, planned: (plan: Plan) => Plan): Promise<void> {
@@ -112,6 +123,11 @@ export function createRedirect(options: RedirectOptions): Redirect {
       }
     },
     check: () => keeper.check(),
+    answersAt() {
+      if (listeners === undefined) return [];
+      const { ip, ports } = listeners;
+      return LISTENERS.filter((name) => name.endsWith('udp')).map((name) => ({ ip, port: ports[name] }));
+    },
   };
 }
 
@@ -154,10 +170,17 @@ function recordedListeners(mirror: Mirror<SetName>): Listeners | undefined {
   return { ip, ports: ports as Record<ListenerName, number> };
 }
 
+function portsFrom(first: number): Record<ListenerName, number> {
+  return portsOf(LISTENERS.map((_, index) => first + index));
+}
+
+function portsOf(ports: readonly number[]): Record<ListenerName, number> {
+  return Object.fromEntries(LISTENERS.map((name, index) => [name, ports[index]])) as Record<ListenerName, number>;
+}
+
 async function freePorts(ip: string, freePort: RedirectOptions['freePort']): Promise<Record<ListenerName, number>> {
   const found = new Set<number>();
   // Two listeners on one port would share its connections, those from inside and from outside mixed.
   while (found.size < LISTENERS.length) found.add(await freePort(ip));
-  const ports = [...found];
-  return Object.fromEntries(LISTENERS.map((name, index) => [name, ports[index]])) as Record<ListenerName, number>;
+  return portsOf([...found]);
 }

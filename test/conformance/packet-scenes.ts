@@ -1,6 +1,6 @@
 /** What clients live through: behaviours that take more than one packet each. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { IPFamily } from '../../core/backend.ts';
+import type { IPFamily, Protocol } from '../../core/backend.ts';
 import type { Outcome, Request } from '../netns/agent-protocol.ts';
 import type { World } from '../netns/world.ts';
 import type { Pod } from '../netns/world-topology.ts';
@@ -17,6 +17,8 @@ export interface Stage {
 }
 
 export interface Scene extends Sentence {
+  /** What it sends; default: TCP. */
+  readonly protocol?: Protocol;
   play(stage: Stage): Promise<{ readonly note: string } | undefined>;
 }
 
@@ -231,6 +233,7 @@ export const SCENES: readonly Scene[] = [
   },
   {
     id: 'udp-moves',
+    protocol: 'UDP',
     sentence: 'A UDP client whose endpoint goes is answered by another one, from the same port',
     contract: 'UsesConntrack: "the core deletes the entries of UDP flows whose translation is no longer right"',
     remedy: 'set usesConntrack: true if the data plane is NAT of conntrack; else forget the flow yourself',
@@ -254,6 +257,32 @@ export const SCENES: readonly Scene[] = [
           outcome = await flow.ping(TIMEOUT_MS);
         }
         if (answerer(outcome) !== 'pod-b') throw broken('answers of pod-b', told(outcome));
+      } finally {
+        await flow.close();
+      }
+      return undefined;
+    },
+  },
+  {
+    id: 'udp-ends',
+    protocol: 'UDP',
+    sentence: 'A UDP client whose last endpoint goes is refused, from the same port',
+    contract: 'UsesConntrack: "the core deletes the entries of UDP flows whose translation is no longer right"',
+    remedy: 'set usesConntrack: true, and answersAt if the backend answers itself; else forget the flow yourself',
+    async play({ world, proxy, target }) {
+      await proxy.apply(web(world.pods.slice(0, 1), {}, 'UDP'));
+      const family = proxy.families[0]!;
+      const flow = await world.hold('client', { protocol: 'UDP', ...target(family), timeoutMs: TIMEOUT_MS });
+      try {
+        if (answerer(flow.first) !== 'pod-a') throw broken('an answer of pod-a', told(flow.first));
+        await proxy.apply(web([], {}, 'UDP'));
+        const end = performance.now() + SOON_MS;
+        let outcome = await flow.ping(TIMEOUT_MS);
+        while (outcome.outcome !== 'refused' && performance.now() < end) {
+          await sleep(100);
+          outcome = await flow.ping(TIMEOUT_MS);
+        }
+        if (outcome.outcome !== 'refused') throw broken('a refusal', told(outcome));
       } finally {
         await flow.close();
       }

@@ -20,7 +20,7 @@ import { probes, roundTrips } from './matrix.ts';
 import { DEFAULT_SETTINGS, modelState, settingsFlags } from './model-state.ts';
 import { ENDPOINT_PORT, type KubernetesObject } from './objects.ts';
 import { type Asked, GROUPS, type Question, questionsOf, servedDestinations, verdictOn } from './packet-groups.ts';
-import { SCENE_IP, SCENE_NODE_PORT, SCENE_PORT, SCENES, type Stage } from './packet-scenes.ts';
+import { SCENE_IP, SCENE_NODE_PORT, SCENE_PORT, SCENES, type Scene, type Stage } from './packet-scenes.ts';
 import { type Proxy, startProxy } from './proxy.ts';
 
 const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
@@ -92,11 +92,8 @@ export async function tryPackets(options: PacketOptions): Promise<void> {
     const target = targetOf(asked, world);
     for (const scene of SCENES) {
       options.trying(scene.id);
-      if (scene.id === RESTART && options.endsWithProcess) {
-        told(scene.id, { kind: 'not tried', why: 'connections pass through its process' });
-        continue;
-      }
-      told(scene.id, await play(scene, target && { world, proxy, target }));
+      const why = whyNotPlayed(scene, options);
+      told(scene.id, why ? { kind: 'not tried', why } : await play(scene, target && { world, proxy, target }));
     }
   } catch (error) {
     giveUp(`the world could not be used any further: ${sayThrown(error)}`);
@@ -104,6 +101,11 @@ export async function tryPackets(options: PacketOptions): Promise<void> {
     await proxy?.close().catch(() => {});
     await world?.close().catch(() => {});
   }
+}
+
+function whyNotPlayed({ id, protocol = 'TCP' }: Scene, options: PacketOptions): string | undefined {
+  if (id === RESTART && options.endsWithProcess) return 'connections pass through its process';
+  return options.protocols.includes(protocol) ? undefined : `it does not serve ${protocol}`;
 }
 
 async function askMatrix(

@@ -7,7 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { ENDPOINT_PORT, endpointSlice, service } from '../conformance/objects.ts';
 import { type Proxy, startProxy } from '../conformance/proxy.ts';
+import type { Outcome } from './agent-protocol.ts';
 import { answerer, answersFrom, BOTH, serviceOf, VIP, VIP6 } from './backend-scene.ts';
 import { isolateTests } from './isolated.ts';
 import { createWorld, type World } from './world.ts';
@@ -15,6 +17,7 @@ import { CLUSTER_CIDR } from './world-topology.ts';
 
 await isolateTests();
 const test = suite('switching backends live');
+const DNS = '10.96.0.53';
 const folder = mkdtempSync(join(tmpdir(), 'live-switch-'));
 const config = join(folder, 'config.conf');
 
@@ -37,6 +40,7 @@ async function present(world: World): Promise<string[]> {
   const found: string[] = [];
   const nft = (await world.exec('node', 'nft', ['list', 'tables'])).stdout;
   if (nft.includes('kube-services')) found.push('nftables');
+  if (nft.includes('kube-userspace')) found.push('userspace');
   const iptables = (await world.exec('node', 'iptables-nft-save', [])).stdout;
   if (/^:KUBE-SERVICES/m.test(iptables)) found.push('iptables');
   return found;
@@ -93,6 +97,45 @@ test('connections live on and new ones never fail while mode goes from iptables 
       assert.equal(failures, []);
     } finally {
       watching = false;
+      await proxy.close();
+    }
+  } finally {
+    await world.close();
+  }
+});
+
+test('new connections never fail, and UDP clients are served anew, while mode goes to userspace and back', async () => {
+  const world = await createWorld();
+  try {
+    await world.servePods({ port: 8080 });
+    const pods = world.pods.slice(0, 1);
+    write('nftables');
+    const port = { name: '', protocol: 'UDP' as const };
+    const endpoints = pods.map((pod) => ({ ip: pod.ip.IPv4, nodeName: pod.nodeName }));
+    const objects = [
+      ...serviceOf({ name: 'web', clusterIPs: BOTH }, pods),
+      service({ name: 'dns', clusterIPs: { IPv4: DNS }, ports: [{ ...port, port: 53, nodePort: 0 }] }),
+      endpointSlice({ service: 'dns', family: 'IPv4', port: { ...port, port: ENDPOINT_PORT }, endpoints }),
+    ];
+    const proxy = await startProxy({ world, flags: ['--config', config], objects });
+    try {
+      const client = world.pods[1]!;
+      const asking = await world.hold(client.namespace, { protocol: 'UDP', destinationIP: DNS, destinationPort: 53 });
+      const peer = (outcome: Outcome): unknown => (outcome.outcome === 'answered' ? outcome.peer : outcome);
+      assert.is(peer(asking.first), client.ip.IPv4);
+      const request = { protocol: 'TCP', destinationIP: VIP, destinationPort: 80, timeoutMs: 3000 } as const;
+      const flood = await world.flood('client', { request, limitMs: 120_000 });
+      for (const mode of ['userspace', 'nftables']) {
+        await switchTo(proxy, world, mode);
+        // The core deletes flows off the sync's path.
+        const isRight = (from: unknown): boolean => (from === client.ip.IPv4) === (mode === 'nftables');
+        let from: unknown;
+        for (let k = 0; k < 100 && (k === 0 || !isRight(from)); k++) from = peer(await asking.ping(1000));
+        assert.ok(typeof from === 'string' && isRight(from), `${mode}: ${JSON.stringify(from)}`);
+      }
+      const { total, outcomes } = await flood.stop();
+      assert.equal(outcomes, { answered: total });
+    } finally {
       await proxy.close();
     }
   } finally {

@@ -46,15 +46,22 @@ export function vacate(memory: SharedArrayBuffer, thread: number): void {
   for (const what of [CONNECTIONS, SESSIONS]) Atomics.store(words, thread * WORDS + what, 0);
 }
 
+/** Connections of all threads, for whoever is none of them. */
+export function connectionsIn(memory: SharedArrayBuffer): number {
+  return sum(new Int32Array(memory), CONNECTIONS);
+}
+
+function sum(words: Int32Array, what: number): number {
+  let all = 0;
+  for (let at = what; at < words.length; at += WORDS) all += Atomics.load(words, at);
+  return all;
+}
+
 function occupied(words: Int32Array, thread: number, what: number): Occupied {
   let own = 0;
   return {
     own: () => own,
-    all() {
-      let sum = 0;
-      for (let at = what; at < words.length; at += WORDS) sum += Atomics.load(words, at);
-      return sum;
-    },
+    all: () => sum(words, what),
     add(by) {
       own += by;
       Atomics.store(words, thread * WORDS + what, own);

@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import type { NftOperation } from '../../../core/backend.ts';
 import { createFakeState } from '../../../core/netlink/nftables/fake.ts';
 import { TABLE } from '../../../plugins/userspace/layout.ts';
+import { parseOptions } from '../../../plugins/userspace/options.ts';
 import { PROXY_PROTOCOL_ANNOTATION } from '../../../plugins/userspace/services.ts';
 import { full, NODE, NODE6, partial, remote, servicePort } from '../nftables/samples.ts';
 import { failure } from '../shared/failure.ts';
@@ -84,7 +85,7 @@ test('a restart listens on the ports that the table names, and writes nothing', 
   const state = createFakeState();
   const first = stage({}, state);
   await first.sync(full([WEB]));
-  await first.backend.close();
+  await first.end();
   first.kernel.close();
   const second = stage({ freePort: async () => assert.unreachable() as never }, state);
   assert.is((await second.sync(full([WEB]))).operations, 0);
@@ -265,9 +266,77 @@ test('closed, threads end and metrics go, and the table stays', async () => {
   assert.equal(await one.read('userspace_open_connections'), []);
   assert.ok(one.metrics.size > 0);
   const before = one.kernel.dump();
-  await one.backend.close();
+  await one.end();
   assert.equal([one.threads.alive.length, one.metrics.size, one.clock.pending()], [0, 0, 0]);
   assert.is(one.kernel.dump(), before);
+});
+
+test('once another backend has taken over, the table goes before the threads, and what never synced removes nothing', async () => {
+  const state = createFakeState();
+  const idle = stage({}, state);
+  const one = stage({}, state);
+  await one.sync(full([WEB]));
+  await idle.backend.close();
+  assert.match(one.kernel.dump(), TABLE);
+  const alive: number[] = [];
+  beforeCommits(one, () => alive.push(one.threads.alive.length));
+  one.threads.all[0]!.occupy(2);
+  const closing = one.backend.close();
+  await one.clock.advance(2_000);
+  assert.is(one.threads.alive.length, 2);
+  one.threads.all[0]!.occupy(0);
+  await one.clock.advance(100);
+  await closing;
+  assert.ok(alive.length > 0 && alive.every((count) => count === 2), `${alive}`);
+  assert.not.match(one.kernel.dump(), TABLE);
+  assert.is(one.threads.alive.length, 0);
+});
+
+test('connections that do not end keep it from closing for three seconds', async () => {
+  const one = stage();
+  await one.sync(full([WEB]));
+  one.threads.all[1]!.occupy(1);
+  const closing = one.backend.close();
+  await one.clock.advance(2_999);
+  assert.is(one.threads.alive.length, 2);
+  await one.clock.advance(1);
+  await closing;
+  assert.is(one.threads.alive.length, 0);
+});
+
+test('an address that comes back is listened on again, though another one could not be had meanwhile', async () => {
+  const one = stage();
+  await one.sync(full([WEB]));
+  const before = ports(one);
+  one.threads.refuse = ({ ip }) => (ip === '192.168.60.10' ? 'EADDRNOTAVAIL' : undefined);
+  await failure(one.sync(partial([], [], { ...NODE, nodeIPs: ['192.168.60.10'] })));
+  await one.sync(full([WEB], NODE));
+  assert.equal(ports(one), before);
+});
+
+test("UDP flows are right that lead to its listeners; without rights they are nobody else's business", async () => {
+  const one = stage();
+  assert.equal(one.backend.answersAt?.('IPv4'), []);
+  await one.sync(full([WEB]));
+  assert.equal(
+    one.backend.answersAt?.('IPv4'),
+    [40002, 40004].map((port) => ({ ip: '192.168.50.10', port })),
+  );
+  const { usesConntrack, answersAt } = stage({ way: 'direct' }).backend;
+  assert.equal([usesConntrack, answersAt], [undefined, undefined]);
+});
+
+test('listeners have the ports that were asked for, or the sync fails and says what to do', async () => {
+  const options = parseOptions({ threads: 2, firstPort: 9400 });
+  const one = stage({ options, freePort: async () => assert.unreachable() as never });
+  await one.sync(full([WEB]));
+  assert.equal(
+    ports(one)[0],
+    [9400, 9401, 9402, 9403].map((port) => `192.168.50.10:${port}`),
+  );
+  const other = stage({ options });
+  other.threads.refuse = ({ port }) => (port === 9401 ? 'EADDRINUSE' : undefined);
+  assert.match((await failure(other.sync(full([WEB])))).message, /cannot listen .*; choose another firstPort/);
 });
 
 test.run();

@@ -255,6 +255,47 @@ test('an address that the host gains is listened on, and one that it loses is no
   assert.is(one.told.length, 1);
 });
 
+test('what is served nowhere is told once, with the reason, and again when that is another', async () => {
+  const one = stand();
+  const told = (): unknown[] =>
+    one.log
+      .at('info')
+      .filter(({ message }) => message.includes('not served here'))
+      .map(({ values }) => [values.service, values.addresses]);
+  const port = servicePort({
+    cluster: remote('1.0.0.1'),
+    externalIPs: ['203.0.113.7', '192.168.50.10'],
+    loadBalancerVIPs: ['203.0.113.8'],
+  });
+  const alike = servicePort({ name: 'zz', clusterIP: '172.96.0.10', cluster: remote('1.0.0.1') });
+  await one.sync(full([port, alike]));
+  await one.sync(partial([{ ...port, cluster: remote('1.0.0.2') }]));
+  assert.equal(told(), [
+    ['default/web:http', '203.0.113.8 (no interface here has it), 203.0.113.7 (no interface here has it)'],
+    ['default/zz:http', '127.96.0.10 port 80 (default/web:http has it)'],
+  ]);
+  await one.sync(partial([], [], { ...NODE, addresses: [...NODE.addresses, '203.0.113.8'] }));
+  assert.equal(told().slice(2), [['default/web:http', '203.0.113.7 (no interface here has it)']]);
+  const six = stand({ family: 'IPv6' });
+  const port6 = servicePort({ clusterIP: 'fd00:10:96::a', cluster: remote('fd00::1') });
+  await six.sync(full([port6], NODE6));
+  assert.is(six.log.at('info')[0]?.values.addresses, 'fd00:10:96::a (an IPv6 ClusterIP)');
+});
+
+test('pods that could only be told by interface are told of, once', async () => {
+  const one = stand();
+  const node = { ...NODE, localDetector: { kind: 'interfacePrefix', prefix: 'cali' } } as const;
+  await one.sync(full([WEB], node));
+  await one.sync(partial([], [], { ...node }));
+  assert.equal(
+    one.log.at('warn').map(({ message }) => message.includes('are not told by interface')),
+    [true],
+  );
+  const none = stand();
+  await none.sync(full([WEB], { ...NODE, localDetector: { kind: 'none' } }));
+  assert.equal(none.log.at('warn'), []);
+});
+
 test('many places at once are one line of the log, a warning if some cannot be', async () => {
   const one = stand({ portOffset: 0 });
   await one.sync(full(many(30)));

@@ -19,6 +19,7 @@ import type {
   ListenSpec,
   ListenUpdate,
 } from '../../../plugins/userspace/forward/messages.ts';
+import { openOccupancy } from '../../../plugins/userspace/forward/occupancy.ts';
 import { parseOptions } from '../../../plugins/userspace/options.ts';
 import type { FromThread, ThreadData, ToThread } from '../../../plugins/userspace/thread-messages.ts';
 import { fakeHost } from '../nftables/stage.ts';
@@ -35,6 +36,8 @@ export interface FakeThread {
   /** Updates so far, each in a few words. */
   readonly told: readonly string[];
   readonly isAlive: boolean;
+  /** As many connections are open in it. */
+  occupy(connections: number): void;
   /** By itself. */
   crash(): void;
   say(event: EngineEvent): void;
@@ -156,6 +159,8 @@ function fakeThread(
       end('was ended');
     },
   };
+  const { occupancy, thread: index } = data as ThreadData;
+  const { connections } = openOccupancy(occupancy, index);
   const fake: FakeThread = {
     data: structuredClone(data) as ThreadData,
     get inside() {
@@ -168,6 +173,10 @@ function fakeThread(
     frontends,
     listens,
     told,
+    occupy(count) {
+      while (connections.own() < count) connections.add(1);
+      while (connections.own() > count) connections.add(-1);
+    },
     crash: () => end('ended by an error: test'),
     say: (event) => say({ type: 'event', event }),
   };
@@ -187,6 +196,8 @@ export interface Stage {
   readonly warnings: readonly string[];
   readonly metrics: ReadonlyMap<string, PluginMetric>;
   sync(change: Change): Promise<SyncReport>;
+  /** As when the process is told to end; `backend.close()` alone is what another backend's taking over does. */
+  end(): Promise<void>;
   read(metric: string): Promise<readonly MetricValue[]>;
 }
 
@@ -200,8 +211,10 @@ export function stage(settings: Partial<BackendSettings> = {}, state = createFak
   const warnings: string[] = [];
   const requests: string[] = [];
   const metrics = new Map<string, PluginMetric>();
+  const ending = new AbortController();
   const host: Host = {
     ...made.host,
+    signal: ending.signal,
     thread: threads.start,
     clock,
     requestFullSync: (reason) => void requests.push(reason),
@@ -235,6 +248,10 @@ export function stage(settings: Partial<BackendSettings> = {}, state = createFak
     warnings,
     metrics,
     sync: (change) => backend.sync(change),
+    end() {
+      ending.abort();
+      return backend.close();
+    },
     read: async (name) => (await metrics.get(name)?.read()) ?? [],
   };
 }
