@@ -1,7 +1,7 @@
 /**
  * `npm test [-- FILTER …]`: runs every *.test.ts below test/, or those whose path contains a filter, each as its own
- * process. Pure tests go two at a time; what talks to this kernel goes alone, beside test/vm/run.ts, which runs the tests
- * of the virtual machine: the former wait more than they work. The last line is always "N passed, N failed, N skipped"; the exit status is 1 if anything failed.
+ * process. Pure tests go two at a time, what talks to this kernel alone, all of it beside test/vm/run.ts, which runs the
+ * tests of the virtual machine and takes longest. The last line is always "N passed, N failed, N skipped"; the exit status is 1 if anything failed.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -45,6 +45,8 @@ async function main(filters: readonly string[]): Promise<number> {
     };
     await Promise.all(Array.from({ length: atATime }, worker));
   };
+  const inMachines = all.filter((file) => folder(file) === 'vm');
+  const machines = inMachines.length > 0 ? runMachines(inMachines, files.length > 0 ? 1 : 2) : undefined;
   await runAll(
     files.filter((file) => SIDE_BY_SIDE.includes(folder(file))),
     2,
@@ -52,8 +54,6 @@ async function main(filters: readonly string[]): Promise<number> {
   const oneByOne = files.filter(
     (file) => !SIDE_BY_SIDE.includes(folder(file)) && (isBuilt || !BUILT.includes(folder(file))),
   );
-  const inMachines = all.filter((file) => folder(file) === 'vm');
-  const machines = inMachines.length > 0 ? runMachines(inMachines, oneByOne.length > 0 ? 1 : 2) : undefined;
   await runAll(oneByOne, 1);
   if (machines !== undefined) verdicts.push(await machines);
   if (!isBuilt && files.some((file) => BUILT.includes(folder(file)))) {
