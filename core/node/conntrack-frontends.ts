@@ -79,7 +79,7 @@ export function createUDPFrontends(): UDPFrontends {
   let nodePorts = 0;
   let node: NodeView | undefined;
   /** Where the backend answers in the endpoints' stead. */
-  let own: ReadonlySet<string> | undefined;
+  let answering: ReadonlySet<string> | undefined;
   let moved: Moved | undefined;
   let taken: Moved | undefined;
 
@@ -116,13 +116,12 @@ export function createUDPFrontends(): UDPFrontends {
   /** All to which a flow may stay, whichever list its first packet was balanced over. */
   function answerersOf(port: ServicePort): ReadonlySet<string> {
     const endpoints = endpointsOf(port);
-    return own === undefined || endpoints.size === 0 ? endpoints : own;
+    return answering === undefined || endpoints.size === 0 ? endpoints : answering;
   }
 
   function answerSame(a: ServicePort, b: ServicePort): boolean {
     if (a.cluster === b.cluster && a.local === b.local && a.keepsFlowsUDP === b.keepsFlowsUDP) return true;
-    const [were, are] = [answerersOf(a), answerersOf(b)];
-    return were.size === are.size && [...were].every((answerer) => are.has(answerer));
+    return sameKeys(answerersOf(a), answerersOf(b));
   }
 
   function owner(key: FrontendKey): ServicePort | undefined {
@@ -201,9 +200,12 @@ export function createUDPFrontends(): UDPFrontends {
 
   return {
     apply(change, answersAt) {
-      own = answersAt && new Set(answersAt.map(({ ip, port }) => ipPort(ip, port)));
+      const own = answersAt && new Set(answersAt.map(({ ip, port }) => ipPort(ip, port)));
+      const isElsewhere = !sameKeys(own, answering);
+      answering = own;
       for (const key of change.remove) replace(ports.get(key), undefined);
       for (const port of change.upsert) if (port.protocol === 'UDP') replace(ports.get(port.key), port);
+      if (isElsewhere && ports.size > 0) note().everything = true;
       if (change.full) {
         const there = new Set<string>();
         for (const port of change.upsert) if (port.protocol === 'UDP') there.add(port.key);
@@ -259,6 +261,10 @@ function endpointsOf({ cluster, local, keepsFlowsUDP = [] }: ServicePort): Reado
   const keys = new Set<string>();
   for (const list of [cluster, local, keepsFlowsUDP]) for (const { ip, port } of list) keys.add(ipPort(ip, port));
   return keys;
+}
+
+function sameKeys(a: ReadonlySet<string> | undefined, b: ReadonlySet<string> | undefined): boolean {
+  return a === b || (a !== undefined && b !== undefined && a.size === b.size && [...a].every((key) => b.has(key)));
 }
 
 function sameFrontends(a: ServicePort, b: ServicePort): boolean {
