@@ -206,11 +206,23 @@ test('connections of clients that are gone without a word are noticed by keep-al
 });
 
 const BOUNDS = [
-  ['without descriptors', { descriptors: 300, options: ['maxConnections=1000'] }, 'No descriptor is left', [51, 149]],
+  [
+    'without descriptors',
+    { descriptors: 300, options: ['maxConnections=1000'] },
+    'No descriptor is left',
+    [51, 149],
+    false,
+  ],
   // 144 of both threads together, one of which is held; threads that accept at the same time may take one more.
-  ['where as many are open as may be', { descriptors: 800 }, 'As many connections are open as may be', [143, 144]],
+  [
+    'where as many are open as may be',
+    { descriptors: 800 },
+    'As many connections are open as may be',
+    [143, 144],
+    true,
+  ],
 ] as const;
-for (const [title, settings, complaint, [least, most]] of BOUNDS) {
+for (const [title, settings, complaint, [least, most], areCounted] of BOUNDS) {
   test(`${title} what is open goes on, nothing ends, and all Services serve again when there is room`, async () => {
     await play(settings, async ({ world, proxy }) => {
       const held = await world.hold('pod-c', { protocol: 'TCP', destinationIP: OTHER_VIP, destinationPort: 80 });
@@ -219,6 +231,9 @@ for (const [title, settings, complaint, [least, most]] of BOUNDS) {
       assert.ok(crowd.ready.open >= least && crowd.ready.open <= most, `${crowd.ready.open}`);
       assert.is(answerer(await held.ping()), 'pod-b');
       assert.ok(proxy.lines.some(({ msg }) => msg.startsWith(complaint)));
+      const refused = await metric(world, 'failures_total', 'reason="limit"');
+      // Without a descriptor nobody can tell for which Service a connection was.
+      if (areCounted) assert.is(refused, 400 - crowd.ready.open);
       crowd.end();
       await until('Services are served', async () => (await answersFrom(world, 'client', OTHER_VIP)) === 'pod-b');
       assert.is(await answersFrom(world, 'client'), 'pod-a');

@@ -40,14 +40,6 @@ export function closeTCP({ dials, watch }: TCPForwarding): void {
 export function acceptTCP(tcp: TCPForwarding, spec: ListenSpec, handle: TCPHandle<Half>): void {
   const { forwarding } = tcp;
   const { totals, occupancy, limits, serviceState, facts, complaints } = forwarding;
-  if (occupancy.connections.all() >= limits.maxConnections) {
-    totals.overLimit++;
-    const served = spec.serves === undefined ? undefined : serviceState(spec.serves.service);
-    if (served !== undefined) served.counters.failures.limit++;
-    complaints.warn('As many connections are open as may be; more are refused', { limit: limits.maxConnections });
-    handle.reset();
-    return;
-  }
   let original: SocketAddress | undefined;
   const destination = destinationOf(forwarding, spec, () => {
     original = facts.originalDestination(handle.fd);
@@ -60,6 +52,13 @@ export function acceptTCP(tcp: TCPForwarding, spec: ListenSpec, handle: TCPHandl
     return;
   }
   state.counters.connections++;
+  if (occupancy.connections.all() >= limits.maxConnections) {
+    totals.overLimit++;
+    state.counters.failures.limit++;
+    complaints.warn('As many connections are open as may be; more are refused', { limit: limits.maxConnections });
+    handle.reset();
+    return;
+  }
   const route = routeOf(forwarding, spec, destination.kind, state, () => addressOf({ handle }, 'getpeername').ip);
   if (route === undefined) {
     // Silence would be right, but the kernel has answered already.
