@@ -1,7 +1,12 @@
 /**
  * `npm test [-- FILTER …]`: runs every *.test.ts below test/, or those whose path contains a filter, each as its own
- * process. Pure tests go two at a time, what talks to this kernel alone, all of it beside test/vm/run.ts, which runs the
- * tests of the virtual machine and takes longest. The last line is always "N passed, N failed, N skipped"; the exit status is 1 if anything failed.
+ * process, two at a time at most and not counting those of the virtual machine (test/vm/run.ts), which begin at once
+ * because they take longest:
+ *
+ *   pure, two at a time ──▶ in private namespaces, one by one ─────────────────┐
+ *                                     └─ once the machine ends, beside them ──▶ all others, one by one
+ *
+ * The last line is always "N passed, N failed, N skipped"; the exit status is 1 if anything failed.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -19,6 +24,8 @@ const FOLDERS = ['unit', 'golden', 'faults', 'netns', 'packed', 'release', 'clus
 /** Tests of what `npm run build` makes. */
 const BUILT = ['packed', 'release'];
 const SIDE_BY_SIDE = ['unit', 'golden', 'faults'];
+/** Each of these files runs in namespaces of its own (processes, network, mounts). */
+const PRIVATE = 'netns';
 const PACKAGES = ['util-linux', 'iptables', 'iproute2', 'nftables', 'ipset', 'openssl'];
 
 const running = new Set<ChildProcess>();
@@ -54,7 +61,16 @@ async function main(filters: readonly string[]): Promise<number> {
   const oneByOne = files.filter(
     (file) => !SIDE_BY_SIDE.includes(folder(file)) && (isBuilt || !BUILT.includes(folder(file))),
   );
-  await runAll(oneByOne, 1);
+  const inPrivate = runAll(
+    oneByOne.filter((file) => folder(file) === PRIVATE),
+    1,
+  );
+  await Promise.race([inPrivate, machines ?? inPrivate]);
+  await runAll(
+    oneByOne.filter((file) => folder(file) !== PRIVATE),
+    1,
+  );
+  await inPrivate;
   if (machines !== undefined) verdicts.push(await machines);
   if (!isBuilt && files.some((file) => BUILT.includes(folder(file)))) {
     verdicts.push({ passed: 0, failed: 1, skipped: 0, reasons: [], fault: '' });
