@@ -329,7 +329,10 @@ export interface Host {
   /** For sockets of this thread; those started by `thread` have their own. */
   readonly sockets: SocketFacts;
   readonly clock: Clock;
-  /** Aborted when the process is told to end, before `close`. Another backend's taking over only calls `close`. */
+  /**
+   * Aborted before `close` when the process is told to end, and when the same backend is to begin anew with other
+   * options. Another backend's taking over only calls `close`.
+   */
   readonly signal: AbortSignal;
   /** Ask for a full sync soon, for example because something else removed our rules. */
   requestFullSync(reason: string): void;

@@ -23,7 +23,7 @@ const LIMIT_MS = 300_000;
 const FOLDERS = ['unit', 'golden', 'faults', 'netns', 'packed', 'release', 'cluster', 'soak'];
 /** Tests of what `npm run build` makes. */
 const BUILT = ['packed', 'release'];
-const SIDE_BY_SIDE = ['unit', 'golden', 'faults'];
+const SIDE_BY_SIDE = ['unit', 'golden'];
 /** Each of these files runs in namespaces of its own (processes, network, mounts). */
 const PRIVATE = 'netns';
 const PACKAGES = ['util-linux', 'iptables', 'iproute2', 'nftables', 'ipset', 'openssl'];

@@ -157,7 +157,6 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
     };
     const chosen = await inPlugin(loading, () => options.choose(of));
     name = chosen.plugin.name;
-    if (!chosen.leavesHostAlone) tune(of);
     let opened: OpenBackend | undefined;
     opened = await openBackend({
       chosen,
@@ -177,6 +176,13 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
       clock,
       onFault: (plugin, kind) => metrics.backendFault({ backend: plugin, kind }),
     });
+    try {
+      // Not before: an option that is wrong is to leave the host as it is.
+      if (!chosen.leavesHostAlone) tune(of);
+    } catch (error) {
+      await opened.discard();
+      throw error;
+    }
     return opened;
   }
 
@@ -204,6 +210,7 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<NodePro
       backend: opened.backend,
       backendName: opened.plugin.name,
       endsWithProcess: opened.plugin.endsWithProcess === true,
+      beginsAnew: opened.beginsAnew,
       release: opened.release,
       onAbandonedEnd() {
         options.onLateEnd?.(opened);

@@ -35,6 +35,8 @@ export interface OpenBackend extends ChosenBackend {
   readonly context: PluginContext;
   /** Calls under way, each with its age, for the log. */
   pending(): readonly string[];
+  /** To be called before it is closed if the same backend begins at once with other options: its Host's signal says so. */
+  beginsAnew(): void;
   /** Give back what the Host opened; to be called once the backend is closed. */
   release(): void;
   /** Close the backend, which may not take long, and release it. Never rejects. */
@@ -62,6 +64,7 @@ export async function openBackend(options: OpenBackendOptions): Promise<OpenBack
   const { chosen, log, clock, onFault = () => {} } = options;
   const { plugin, file } = chosen;
   const { name } = plugin;
+  const ending = new AbortController();
   let released = false;
   const requestFullSync = (reason: string): void => {
     if (!released) options.requestFullSync(reason);
@@ -71,7 +74,7 @@ export async function openBackend(options: OpenBackendOptions): Promise<OpenBack
   const calls = createPluginCalls({ context, clock, log, onStall: () => onFault(name, 'stall') });
   const host = createHost({
     log: log.child(name),
-    signal: options.signal,
+    signal: AbortSignal.any([options.signal, ending.signal]),
     requestFullSync,
     metrics: options.metrics,
     events: options.events,
@@ -94,7 +97,15 @@ export async function openBackend(options: OpenBackendOptions): Promise<OpenBack
     try {
       const backend = containBackend({ name, file, made, calls, faults, clock, requestFullSync });
       warnOfMembers(log, name, 'What create() made', misspelt(made, BACKEND_MEMBERS));
-      return { ...chosen, backend, context, pending: calls.pending, release, discard: () => discard(backend) };
+      return {
+        ...chosen,
+        backend,
+        context,
+        pending: calls.pending,
+        release,
+        beginsAnew: () => ending.abort(),
+        discard: () => discard(backend),
+      };
     } catch (error) {
       await discard({ ...NO_BACKEND, close: () => calls.call('close', () => closeIfItCan(made)) });
       throw error;

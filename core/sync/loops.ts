@@ -25,6 +25,8 @@ export interface BackendUse {
    * closed by `Sync.closeLeft`, after which nothing falls between.
    */
   readonly endsWithProcess?: boolean;
+  /** Called before it is closed if one of the same name, with other options, begins at once. */
+  readonly beginsAnew?: () => void;
   /** Called once the backend is closed: its Host may go. */
   readonly release?: () => void;
   /** A sync that was given up when another backend took over has ended: it may have programmed what is gone since. */
@@ -61,6 +63,7 @@ export interface Loops {
   readonly backend: Backend;
   readonly name: string;
   readonly endsWithProcess: boolean;
+  beginsAnew(): void;
   readonly families: readonly IPFamily[];
   /** Something of this family became dirty; `since` when, if not just now. */
   wake(family: IPFamily, since?: number): void;
@@ -137,6 +140,7 @@ export function startLoops(options: LoopsOptions): Loops {
     backend,
     name: backendName,
     endsWithProcess: options.endsWithProcess === true,
+    beginsAnew: () => options.beginsAnew?.(),
     families: served,
     wake: (family, since) => loops.get(family)?.wake(since),
     nodeChanged() {

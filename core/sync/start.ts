@@ -217,9 +217,11 @@ export async function startSync(options: SyncOptions): Promise<Sync> {
       });
     }
     await onTakeover();
+    if (before.name === name) before.beginsAnew();
     if (ended && before.endsWithProcess && before.name !== name) left.add(before);
     else await inTime(before.close(), ended ? Math.max(0, until - clock.now()) : 0);
     // Two of one name would be in each other's way.
+    for (const one of left) if (one.name === name) one.beginsAnew();
     await closeLeft((one) => one.name === name);
   }
 

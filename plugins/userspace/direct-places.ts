@@ -21,6 +21,7 @@ export interface Places {
   settle(): Settled;
   /** This place's port may not be bound: its listener at another one. Undefined: there is none. */
   move(id: string): ListenSpec | undefined;
+  isMoved(id: string): boolean;
   /** Who has the place. */
   owner(id: string): ServicePort | undefined;
 }
@@ -129,6 +130,7 @@ export function createPlaces({ family, portOffset, shared }: PlacesOptions): Pla
       return there;
     },
 
+    isMoved: (id) => moved.has(id),
     owner: (id) => claims.winner(id)?.port,
   };
 }

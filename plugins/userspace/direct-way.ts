@@ -6,6 +6,7 @@
  * A change costs what it is about. A full one asks for every listener, and what cannot be had is asked for again every
  * ten seconds: whoever has it does not tell when it is free.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { Change, Host, IPFamily, NodeView, ServicePort } from '../../core/backend.ts';
 import { displayName } from '../shared/frontends.ts';
 import { removedKeys } from '../shared/removed-keys.ts';
@@ -42,23 +43,41 @@ export interface DirectOptions {
   readonly listen: (update: ListenUpdate) => Promise<ReadonlyMap<string, Fault>>;
 }
 
+/** What the log says of a place. */
+interface Said {
+  /** Of the service port. */
+  readonly key: string;
+  readonly service: string;
+  /** With the port that is listened on. */
+  readonly at: string;
+  readonly isServed: boolean;
+}
+
+/** Addresses that no place serves, as the log has them; `isTaken`: of some the place is another Service's. */
+interface Unplaced {
+  readonly text: string;
+  readonly isTaken: boolean;
+}
+
 interface Fault {
   readonly code: string;
   readonly message: string;
 }
 
 const RETRY_MS = 10_000;
+
 /** More than so many lines at once say nothing to anybody; -v=2 shows all. */
 const MOST_LINES = 20;
 
 export function createDirect(options: DirectOptions): Direct {
-  const { host, family, proxyProtocol, tell, listen } = options;
+  const { host, family, proxyProtocol, portOffset, tell, listen } = options;
   const records = new Map<string, ServicePort>();
   const places = createPlaces(options);
   const { specs } = places;
-  const said = new Map<string, string>();
+  /** By place. */
+  const said = new Map<string, Said>();
   /** Addresses that no place serves, as text, by service port. */
-  const unserved = new Map<string, string>();
+  const unserved = new Map<string, Unplaced>();
   /** Wanted, and not to be had when last tried, by place. */
   const failing = new Map<string, Fault>();
   const inTurn = createTurns();
@@ -90,21 +109,36 @@ export function createDirect(options: DirectOptions): Direct {
     const lines: (() => void)[] = [];
     for (const id of touched) {
       const spec = specs.get(id);
+      const before = said.get(id);
+      if (spec === undefined) {
+        said.delete(id);
+        if (before === undefined) continue;
+        const { service, at } = before;
+        lines.push(() => host.log.info('A Service is no longer reachable here', { service, at }));
+        continue;
+      }
       const owner = places.owner(id);
       const fault = failing.get(id);
       const service = owner ? displayName(owner) : '';
-      const at = spec === undefined ? '' : `${spec.protocol.toLowerCase()} ${spec.ip} ${spec.port}`;
-      const text = spec === undefined ? '' : fault === undefined ? `${service} at ${at}` : `${service} not at ${at}`;
-      if ((said.get(id) ?? '') === text) continue;
-      if (text === '') said.delete(id);
-      else said.set(id, text);
-      if (spec === undefined) lines.push(() => host.log.info('A Service is no longer reachable here', { at: id }));
-      else if (fault === undefined) lines.push(() => host.log.info('A Service is reachable', { service, at }));
-      else lines.push(() => host.log.warn('A Service cannot be served here', { service, at, reason: fault.message }));
+      const at = `${spec.protocol.toLowerCase()} ${spec.ip} ${spec.port}`;
+      const now: Said = { key: owner?.key ?? '', service, at, isServed: fault === undefined };
+      if (isDeepStrictEqual(before, now)) continue;
+      said.set(id, now);
+      if (fault !== undefined) {
+        lines.push(() =>
+          host.log.warn('A Service cannot be served here', { service, at, reason: reasonOf(fault, id) }),
+        );
+      } else if (before === undefined || before.key === now.key || !records.has(before.key)) {
+        lines.push(() => host.log.info('A Service is reachable', { service, at }));
+      } else {
+        const values = { service, at, insteadOf: before.service };
+        lines.push(() => host.log.warn('A Service is reachable in place of another', values));
+      }
     }
     for (const port of ports) {
-      const values = { service: displayName(port), addresses: unserved.get(port.key) };
-      lines.push(() => host.log.info('Addresses of a Service are not served here', values));
+      const { text, isTaken } = unserved.get(port.key) ?? { text: '', isTaken: false };
+      const values = { service: displayName(port), addresses: text };
+      lines.push(() => host.log[isTaken ? 'warn' : 'info']('Addresses of a Service are not served here', values));
     }
     const isMuch = lines.length > MOST_LINES && !host.log.enabled(2);
     if (!isMuch) for (const line of lines) line();
@@ -121,6 +155,17 @@ export function createDirect(options: DirectOptions): Direct {
       };
       host.log.warn('Not all Services can be served here; -v=2 shows which', values);
     }
+  }
+
+  /** With what to do about it. */
+  function reasonOf({ code, message }: Fault, id: string): string {
+    if (code === 'EADDRINUSE') return `${message}, perhaps on all addresses; it is tried again every ten seconds`;
+    if (code !== 'EACCES') return message;
+    const other =
+      portOffset === 0 ? 'portOffset is 0' : `the port ${portOffset} higher (portOffset) is not to be had, either`;
+    return specs.get(id) !== undefined && places.isMoved(id)
+      ? message
+      : `${message}, and ${other}; choose another portOffset, or lower net.ipv4.ip_unprivileged_port_start`;
   }
 
   /** The timer runs while something is failing. */
@@ -160,9 +205,9 @@ export function createDirect(options: DirectOptions): Direct {
         : [`${place.ip} port ${place.port} (${displayName(owner)} has it)`];
     });
     const text = [...unservedOf(family, port, at).map(({ ip, reason }) => `${ip} (${reason})`), ...taken].join(', ');
-    if (text === (unserved.get(port.key) ?? '')) return false;
+    if (text === (unserved.get(port.key)?.text ?? '')) return false;
     if (text === '') unserved.delete(port.key);
-    else unserved.set(port.key, text);
+    else unserved.set(port.key, { text, isTaken: taken.length > 0 });
     return text !== '';
   }
 

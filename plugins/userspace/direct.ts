@@ -55,7 +55,8 @@ export interface Unserved {
 export function unservedOf(family: IPFamily, port: ServicePort, { addresses }: NodeView): readonly Unserved[] {
   if (!isForwarded(port)) return [];
   const found: Unserved[] = [];
-  if (family === 'IPv6') found.push({ ip: port.clusterIP, reason: 'an IPv6 ClusterIP' });
+  if (port.cluster.length + port.local.length === 0) found.push({ ip: port.clusterIP, reason: 'no endpoints' });
+  else if (family === 'IPv6') found.push({ ip: port.clusterIP, reason: 'an IPv6 ClusterIP' });
   else if (loopbackOf(port.clusterIP) === undefined) {
     found.push({ ip: port.clusterIP, reason: 'no loopback address can stand for it' });
   }

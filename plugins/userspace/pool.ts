@@ -23,6 +23,7 @@ export interface Pool {
   fault(): string | undefined;
   /** Resolves when no connection is open, or after so many milliseconds. Nothing must be brought here any more. */
   drained(limitMs: number): Promise<void>;
+  /** Connections are reset: who ends without that seems to have sent everything. */
   close(): Promise<void>;
 }
 
@@ -46,6 +47,8 @@ export interface PoolOptions {
 /** A thread that ends as soon as it begins is not started more often than this. */
 const PAUSE_MS = 1_000;
 const DRAIN_LOOK_MS = 100;
+/** A thread that hangs is not waited for any longer. */
+const RESET_MS = 1_000;
 
 interface Member {
   thread: Thread;
@@ -226,6 +229,12 @@ export function createPool({ host, module, count, data, snapshot, onLost }: Pool
     async close() {
       closed = true;
       for (const cancel of cancels) cancel();
+      let cancelWait = (): void => {};
+      const late = new Promise<void>((resolve) => {
+        cancelWait = host.clock.after(RESET_MS, resolve);
+      });
+      await Promise.race([Promise.all(members.map((member) => ask(member, (id) => ({ type: 'close', id })))), late]);
+      cancelWait();
       await Promise.all(members.map(({ thread }) => thread.end()));
     },
   };

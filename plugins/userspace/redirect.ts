@@ -5,7 +5,7 @@
  *
  * Ports of listeners are those that the table names already, so that what was brought in before a restart finds them.
  */
-import type { AddressPort, Change, Host, IPFamily, NodeView, SelfChecking } from '../../core/backend.ts';
+import type { AddressPort, Change, Host, IPFamily, NodeView, SelfChecking, ServicePort } from '../../core/backend.ts';
 import { setKernelParameters } from '../shared/kernel-parameters.ts';
 import type { Keepers, Sent, TableKeeper } from '../shared/table/keeper.ts';
 import type { Mirror } from '../shared/table/mirror.ts';
@@ -77,6 +77,15 @@ export function createRedirect(options: RedirectOptions): Redirect {
     lastPorts = ports;
   }
 
+  function warnOfNodePort({ key, nodePort }: ServicePort): void {
+    if (firstPort === 0 || nodePort < firstPort || nodePort >= firstPort + LISTENERS.length) return;
+    host.log.warn('A node port is one of the ports of this backend, and cannot be served; choose another firstPort', {
+      servicePort: key,
+      nodePort,
+      firstPort,
+    });
+  }
+
   async function restore(change: Change, sent: Sent, planned: (plan: Plan) => Plan): Promise<void> {
     await keeper.restore(
       {
@@ -103,6 +112,7 @@ export function createRedirect(options: RedirectOptions): Redirect {
   return {
     async sync(change, sent) {
       let plan: Plan | undefined;
+      for (const port of change.upsert) warnOfNodePort(port);
       const planned = (made: Plan): Plan => {
         plan = made;
         return made;

@@ -14,7 +14,9 @@ export interface ThreadData {
 export type ToThread =
   /** Answered by 'applied' once connections can come; what listeners came to is told before. */
   | { readonly type: 'update'; readonly id: number; readonly update: EngineUpdate }
-  | { readonly type: 'statistics'; readonly id: number };
+  | { readonly type: 'statistics'; readonly id: number }
+  /** Answered by 'applied' once every connection is reset. */
+  | { readonly type: 'close'; readonly id: number };
 
 export type FromThread =
   | { readonly type: 'applied'; readonly id: number }

@@ -25,6 +25,8 @@ export default function runWorker(host: ThreadHost, data: unknown): void {
     if (order.type === 'update') {
       engine.update(order.update);
       post({ type: 'applied', id: order.id });
+    } else if (order.type === 'close') {
+      void engine.close(0).then(() => post({ type: 'applied', id: order.id }));
     } else {
       post({ type: 'statistics', id: order.id, statistics: engine.statistics() });
     }

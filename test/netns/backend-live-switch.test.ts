@@ -143,6 +143,30 @@ test('new connections never fail, and UDP clients are served anew, while mode go
   }
 });
 
+test('an option of userspace that is edited resets what is open, and new connections are served again', async () => {
+  const world = await createWorld();
+  try {
+    await world.servePods({ port: 8080 });
+    const pod = world.pods[0]!;
+    write('userspace');
+    const objects = serviceOf({ name: 'web', clusterIPs: BOTH }, [pod]);
+    const proxy = await startProxy({ world, flags: ['--config', config], objects });
+    try {
+      const held = await world.hold('client', { protocol: 'TCP', destinationIP: VIP, destinationPort: 80 });
+      assert.is(answerer(held.first), pod.name);
+      const from = proxy.lines.length;
+      write('userspace', 'backendOptions:\n  graceSeconds: "25"');
+      await proxy.waitFor('the new one', ({ msg }) => msg === 'Ready', from);
+      assert.equal(await held.ping(3000), { outcome: 'closed', code: 'ECONNRESET' });
+      assert.is(await answersFrom(world, 'client'), pod.name);
+    } finally {
+      await proxy.close();
+    }
+  } finally {
+    await world.close();
+  }
+});
+
 test('a mode that cannot be leaves the rules and the traffic as they were', async () => {
   const world = await createWorld();
   try {

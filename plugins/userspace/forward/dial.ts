@@ -6,7 +6,7 @@ import type { SocketAddress } from '../../../core/backend.ts';
 import { chooseTarget, forgetTarget, ringFor } from './choose.ts';
 import { abort, type Connection, closeHalf, type Half, openHalf } from './connection.ts';
 import { countDial } from './counters.ts';
-import { countOutOfDescriptors } from './forwarding.ts';
+import { countOutOfDescriptors, leadsHere } from './forwarding.ts';
 import { ConnectRequest, type HandleAddress, type Request, tcpSocket, WriteRequest } from './handles.ts';
 import { enterLane, leaveLane } from './lane.ts';
 import { proxyHeader } from './proxy-header.ts';
@@ -31,6 +31,11 @@ export function dial(connection: Connection): void {
   const client = state.service.affinitySeconds === 0 ? '' : clientOf(connection).ip;
   const target = chooseTarget(state.service, ring, client, forwarding.chooser)!;
   const lane = tcp.dials[connection.attempts++]!;
+  if (leadsHere(forwarding, state, target)) {
+    connection.refusals++;
+    dial(connection);
+    return;
+  }
   const handle = tcpSocket<Half>();
   const server = openHalf(handle, connection);
   connection.target = target;

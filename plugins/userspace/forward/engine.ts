@@ -70,6 +70,7 @@ export function createEngine(limits: EngineLimits, seams: EngineSeams): Engine {
     facts: seams.sockets,
     serviceState,
     frontends,
+    listensAt: (protocol, address) => listeners.listensAt(protocol, address),
     inside: openSources([]),
     complaints: openComplaints(clock, emit),
     occupancy,

@@ -4,7 +4,7 @@ import type { Chooser } from './choose.ts';
 import type { Complaints } from './complain.ts';
 import type { Destination, Frontends } from './frontends.ts';
 import { isOutOfDescriptors } from './handles.ts';
-import type { EngineLimits, FrontendKind, ListenSpec } from './messages.ts';
+import type { EngineLimits, ForwardedProtocol, FrontendKind, ListenSpec, Target } from './messages.ts';
 import type { Occupancy } from './occupancy.ts';
 import { mayReach, type ServiceState } from './service-state.ts';
 import type { Sources } from './sources.ts';
@@ -17,6 +17,7 @@ export interface Forwarding {
   /** By key; undefined if there is no such service port. */
   readonly serviceState: (key: string) => ServiceState | undefined;
   readonly frontends: Frontends;
+  readonly listensAt: (protocol: ForwardedProtocol, address: SocketAddress) => boolean;
   inside: Sources;
   readonly complaints: Complaints;
   readonly occupancy: Occupancy;
@@ -52,6 +53,24 @@ export function destinationOf(
     });
     return undefined;
   }
+}
+
+/**
+ * A connection to it would come back here, to be forwarded there again. The kernel takes what this process itself sends
+ * for a client's.
+ */
+export function leadsHere(
+  { frontends, inside, listensAt, complaints }: Forwarding,
+  { service: { key, protocol } }: ServiceState,
+  target: Target,
+): boolean {
+  const isNodePort = inside.names(target.ip) && frontends.find(protocol, target) !== undefined;
+  if (!isNodePort && !frontends.has(protocol, target) && !listensAt(protocol, target)) return false;
+  complaints.warn('An endpoint is itself an address of a Service, and would lead back here; give it another port', {
+    servicePort: key,
+    endpoint: `${target.ip} port ${target.port}`,
+  });
+  return true;
 }
 
 /** `client` finds out the client's address, which few Services need. Undefined: source ranges leave it out. */

@@ -10,6 +10,8 @@ export interface Destination {
 export interface Frontends {
   update(update: FrontendsUpdate): void;
   find(protocol: ForwardedProtocol, original: SocketAddress): Destination | undefined;
+  /** Whether it is found by its address, not as a node port. */
+  has(protocol: ForwardedProtocol, address: SocketAddress): boolean;
 }
 
 export function openFrontends(): Frontends {
@@ -19,6 +21,7 @@ export function openFrontends(): Frontends {
       for (const address of gone) known.delete(nameOf(address));
       for (const { service, kind, ...address } of set) known.set(nameOf(address), { service, kind });
     },
+    has: (protocol, { ip, port }) => known.has(`${protocol} ${port} ${ip}`),
     find(protocol, { ip, port }) {
       const family = ip.includes(':') ? 'IPv6' : 'IPv4';
       return known.get(`${protocol} ${port} ${ip}`) ?? known.get(`${protocol} ${port} ${family}`);

@@ -1,9 +1,10 @@
 /** The sockets on which an engine waits for clients, opened and closed as it is told. */
 import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
+import type { SocketAddress } from '../../../core/backend.ts';
 import type { Half } from './connection.ts';
 import { countOutOfDescriptors, type Forwarding } from './forwarding.ts';
 import { bindTCP, bindUDP, type HandleAddress, type TCPHandle, tcpServer, udpSocket } from './handles.ts';
-import type { EngineEvent, ListenSpec, ListenUpdate } from './messages.ts';
+import type { EngineEvent, ForwardedProtocol, ListenSpec, ListenUpdate } from './messages.ts';
 import { acceptTCP, type TCPForwarding } from './tcp.ts';
 import { closeEntrance, openEntrance, type UDPEntrance, type UDPForwarding } from './udp.ts';
 
@@ -14,6 +15,7 @@ export interface Listeners {
   /** All of it is done, and told, when this returns. */
   update(update: ListenUpdate): void;
   closeAll(): void;
+  listensAt(protocol: ForwardedProtocol, address: SocketAddress): boolean;
 }
 
 interface Listening {
@@ -31,6 +33,7 @@ export function openListeners(
   emit: (event: EngineEvent) => void,
 ): Listeners {
   const open = new Map<string, Listener>();
+  const addresses = new Set<string>();
 
   const listen = (spec: ListenSpec): void => {
     const result = spec.protocol === 'TCP' ? listenTCP(forwarding, tcp, spec) : listenUDP(udp, spec);
@@ -40,11 +43,15 @@ export function openListeners(
       return;
     }
     open.set(spec.id, { spec, ...result });
+    addresses.add(addressOf(spec.protocol, { ip: spec.ip, port: result.port }));
     emit({ event: 'listening', id: spec.id, port: result.port });
   };
 
   const close = (id: string): void => {
-    open.get(id)?.close();
+    const listener = open.get(id);
+    if (listener === undefined) return;
+    listener.close();
+    addresses.delete(addressOf(listener.spec.protocol, { ip: listener.spec.ip, port: listener.port }));
     open.delete(id);
   };
 
@@ -63,7 +70,12 @@ export function openListeners(
     closeAll() {
       for (const id of [...open.keys()]) close(id);
     },
+    listensAt: (protocol, address) => addresses.has(addressOf(protocol, address)),
   };
+}
+
+function addressOf(protocol: ForwardedProtocol, { ip, port }: SocketAddress): string {
+  return `${protocol} ${ip} ${port}`;
 }
 
 function listenTCP(forwarding: Forwarding, tcp: TCPForwarding, spec: ListenSpec): Listening | number {

@@ -3,6 +3,8 @@ import { BlockList } from 'node:net';
 
 export interface Sources {
   has(ip: string): boolean;
+  /** Whether it was given by itself, as this node's own addresses are. */
+  names(ip: string): boolean;
 }
 
 export function openSources(list: readonly string[]): Sources {
@@ -14,6 +16,7 @@ export function openSources(list: readonly string[]): Sources {
     if (network !== undefined && bits !== undefined) subnets.addSubnet(network, Number(bits), familyOf(network));
   }
   return {
+    names: (ip) => single.has(ip),
     has(ip) {
       // Sockets give link-local addresses a zone ("%eth0"), which is no part of the address.
       const [plain = ''] = ip.split('%');

@@ -55,7 +55,9 @@ export function acceptTCP(tcp: TCPForwarding, spec: ListenSpec, handle: TCPHandl
   if (occupancy.connections.all() >= limits.maxConnections) {
     totals.overLimit++;
     state.counters.failures.limit++;
-    complaints.warn('As many connections are open as may be; more are refused', { limit: limits.maxConnections });
+    complaints.warn('As many connections are open as may be; more are reset (maxConnections, open files)', {
+      limit: limits.maxConnections,
+    });
     handle.reset();
     return;
   }

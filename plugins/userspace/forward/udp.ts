@@ -14,7 +14,7 @@
 import type { IPFamily } from '../../../core/backend.ts';
 import { chooseTarget, forgetTarget, ringFor } from './choose.ts';
 import { countDial } from './counters.ts';
-import { countOutOfDescriptors, destinationOf, type Forwarding, routeOf } from './forwarding.ts';
+import { countOutOfDescriptors, destinationOf, type Forwarding, leadsHere, routeOf } from './forwarding.ts';
 import { SendRequest, type UDPHandle, udpSocket } from './handles.ts';
 import { closeLane, enterLane, type Lane, leaveLane, NOT_WAITING, openLane, type Waiting } from './lane.ts';
 import type { Failure, ListenSpec, Target } from './messages.ts';
@@ -177,6 +177,10 @@ function openSession(
   const target = chooseTarget(service, ring, clientIP, chooser);
   if (target === undefined) {
     counters.failures.no_endpoint++;
+    return undefined;
+  }
+  if (leadsHere(forwarding, state, target)) {
+    counters.failures.dial++;
     return undefined;
   }
   makeRoom(udp);

@@ -79,6 +79,15 @@ test('a backend that connections pass through goes on until it is told that anot
   assert.is(calls.filter((call) => call === 'backend.close').length, 1);
 });
 
+test('one that begins anew with other options is told so before it is closed, and one that is left is not', async () => {
+  for (const name of ['fake', 'other']) {
+    const told: string[] = [];
+    const { sync, calls } = await settledWorld(fill, { beginsAnew: () => told.push(`anew ${calls.length}`) });
+    await sync.replaceBackend({ backend: otherBackend(calls).backend, backendName: name });
+    assert.equal([told, calls[0]], [name === 'fake' ? ['anew 0'] : [], 'backend.close']);
+  }
+});
+
 test('one of the same name waits for it to be closed, and so does the end', async () => {
   const first = await settledWorld(fill, { endsWithProcess: true });
   await first.sync.replaceBackend({ backend: otherBackend(first.calls).backend, backendName: 'other' });

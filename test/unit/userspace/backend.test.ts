@@ -267,6 +267,10 @@ test('closed, threads end and metrics go, and the table stays', async () => {
   assert.ok(one.metrics.size > 0);
   const before = one.kernel.dump();
   await one.end();
+  assert.equal(
+    one.threads.all.map(({ told }) => told.at(-1)),
+    ['close', 'close'],
+  );
   assert.equal([one.threads.alive.length, one.metrics.size, one.clock.pending()], [0, 0, 0]);
   assert.is(one.kernel.dump(), before);
 });
@@ -334,6 +338,9 @@ test('listeners have the ports that were asked for, or the sync fails and says w
     ports(one)[0],
     [9400, 9401, 9402, 9403].map((port) => `192.168.50.10:${port}`),
   );
+  assert.equal(one.log.at('warn'), []);
+  await one.sync(partial([servicePort({ name: 'np', clusterIP: '10.96.0.12', nodePort: 9403 })]));
+  assert.match(one.log.at('warn')[0]!.message, /node port is one of the ports of this backend/);
   const other = stage({ options });
   other.threads.refuse = ({ port }) => (port === 9401 ? 'EADDRINUSE' : undefined);
   assert.match((await failure(other.sync(full([WEB])))).message, /cannot listen .*; choose another firstPort/);

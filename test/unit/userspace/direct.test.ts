@@ -156,6 +156,30 @@ test('two ClusterIPs that end alike: the smaller key has the place, the other on
   assert.is(said(one).at(-1), 'A Service is reachable: default/bb:http tcp 127.96.0.10 80');
 });
 
+test('who loses a place to a Service that comes is told with a warning', async () => {
+  const one = stand();
+  await one.sync(full([servicePort({ name: 'bb', clusterIP: '172.96.0.10' })]));
+  await one.sync(partial([servicePort({ name: 'aa', clusterIP: '10.96.0.10' })]));
+  assert.equal(
+    one.log.at('warn').map(({ message, values }) => [message, values.service, values.insteadOf]),
+    [['A Service is reachable in place of another', 'default/aa:http', 'default/bb:http']],
+  );
+});
+
+test('a Service without endpoints is told of, and one that is gone by its name', async () => {
+  const one = stand();
+  const none = servicePort({ cluster: [], hasEndpoints: false });
+  await one.sync(full([none]));
+  assert.is(one.log.at('info').at(-1)?.values.addresses, '10.96.0.10 (no endpoints)');
+  await one.sync(partial([WEB]));
+  await one.sync(partial([none]));
+  const gone = one.log.at('info').filter(({ message }) => message.includes('no longer reachable'));
+  assert.equal(
+    gone.map(({ values }) => values),
+    [{ service: 'default/web:http', at: 'tcp 127.96.0.10 80' }],
+  );
+});
+
 test('a port that may not be bound is tried portOffset higher, once', async () => {
   const one = stand();
   one.refuse = belowThousand;
@@ -169,15 +193,17 @@ test('a port that may not be bound is tried portOffset higher, once', async () =
 });
 
 test('without portOffset it is told, with another fault as well, and tried again with the next full change', async () => {
-  for (const [code, portOffset] of [
-    ['EACCES', 0],
-    ['EADDRINUSE', 20_000],
+  for (const [code, portOffset, remedy] of [
+    ['EACCES', 0, /portOffset is 0; choose another/],
+    ['EADDRINUSE', 20_000, /perhaps on all addresses; it is tried again/],
   ] as const) {
     const one = stand({ portOffset });
     one.refuse = () => code;
     await one.sync(full([WEB]));
     assert.equal(said(one), ['A Service cannot be served here: default/web:http tcp 127.96.0.10 80']);
-    assert.is(one.log.at('warn')[0]!.values.reason, `127.96.0.10 port 80: ${code}`);
+    const reason = String(one.log.at('warn')[0]!.values.reason);
+    assert.ok(reason.startsWith(`127.96.0.10 port 80: ${code}, `));
+    assert.match(reason, remedy);
     assert.equal(one.totals(), { services: 1, listeners: 0 });
     await one.sync(full([WEB]));
     assert.is(one.log.lines.length, 1, 'it was said');
@@ -258,8 +284,7 @@ test('an address that the host gains is listened on, and one that it loses is no
 test('what is served nowhere is told once, with the reason, and again when that is another', async () => {
   const one = stand();
   const told = (): unknown[] =>
-    one.log
-      .at('info')
+    one.log.lines
       .filter(({ message }) => message.includes('not served here'))
       .map(({ values }) => [values.service, values.addresses]);
   const port = servicePort({

@@ -1,7 +1,7 @@
 /** TCP through an engine: what arrives where, and how connections begin and end. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ForwardedService } from '../../../plugins/userspace/forward/messages.ts';
+import type { EngineUpdate, ForwardedService } from '../../../plugins/userspace/forward/messages.ts';
 import { fakeClock } from '../sync/fake-clock.ts';
 import {
   ask,
@@ -303,6 +303,34 @@ test('beyond the bound clients are reset at once, and those before go on', async
   assert.is(made.engine.statistics().overLimit, 2);
   assert.equal(failures(made), { limit: 2 });
   assert.is(made.events.filter(({ event }) => event === 'log').length, 1, 'said once');
+});
+
+test('an endpoint that would lead back here is passed over, whatever made it one, and named', async () => {
+  const server = after(await endpoint((socket) => socket.end('here')));
+  const { port: serverPort } = server;
+  const address = { protocol: 'TCP', family: 'IPv4', kind: 'external', service: 'IPv4 other/TCP' } as const;
+  const ways: readonly (readonly [string, EngineUpdate])[] = [
+    ['an address', { frontends: { set: [{ ...address, ip: '127.0.0.1', port: serverPort }] } }],
+    ['a node port', { inside: ['127.0.0.1'], frontends: { set: [{ ...address, ip: '', port: serverPort }] } }],
+  ];
+  for (const [what, update] of ways) {
+    const made = world();
+    const port = serve(made, { cluster: [server] });
+    assert.is(await ask(port), 'here');
+    made.engine.update(update);
+    assert.is(await ask(port), 'ECONNRESET', what);
+    assert.equal(failures(made), { dial: 1 });
+    assert.match(JSON.stringify(made.events.filter(({ event }) => event === 'log')), `127.0.0.1 port ${serverPort}`);
+  }
+  // A node port's number at an address of somebody else's is no node port.
+  const made = world();
+  const port = serve(made, { cluster: [server] });
+  made.engine.update({ frontends: { set: [{ ...address, ip: '', port: serverPort }] } });
+  assert.is(await ask(port), 'here');
+  // And what it listens on itself.
+  made.engine.update({ upsert: [service({ cluster: [{ ip: '127.0.0.1', port }] })] });
+  assert.is(await ask(port), 'ECONNRESET');
+  assert.equal(failures(made), { dial: 1 });
 });
 
 test('the endpoint learns the client from a PROXY header, before its bytes', async () => {

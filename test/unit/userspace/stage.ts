@@ -153,7 +153,10 @@ function fakeThread(
       if (!isAlive) return;
       const order = structuredClone(message) as ToThread;
       if (order.type === 'update') obey(order);
-      else say({ type: 'statistics', id: order.id, statistics: threads.statistics });
+      else if (order.type === 'close') {
+        told.push('close');
+        say({ type: 'applied', id: order.id });
+      } else say({ type: 'statistics', id: order.id, statistics: threads.statistics });
     },
     async end() {
       end('was ended');
