@@ -201,7 +201,7 @@ test('endpoints come and go; without any the port is refused, and with the Servi
     assert.equal(await ask(), ['pod-a', 'pod-a', 'pod-a']);
     await proxy.apply(objects(world, 0));
     assert.equal(await ask(), ['refused', 'refused', 'refused']);
-    assert.ok(proxy.lines.some(({ msg, at }) => msg.includes('no longer reachable') && at === `TCP ${LOOPBACK} 80`));
+    assert.ok(proxy.lines.some(({ msg, at }) => msg.includes('no longer reachable') && at === `tcp ${LOOPBACK} 80`));
     await proxy.apply(objects(world, 1));
     assert.equal(await ask(), ['pod-a', 'pod-a', 'pod-a']);
     await proxy.apply([]);
