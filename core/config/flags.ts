@@ -36,7 +36,12 @@ export const FLAGS = {
     { alias: 'proxy-mode' },
   ),
 
-  'service-cidr': flag('traffic', cidrList, '', 'The ranges ClusterIPs are allocated from; used by nftables, ipvs and userspace.'),
+  'service-cidr': flag(
+    'traffic',
+    cidrList,
+    '',
+    'The ranges ClusterIPs are allocated from; used by nftables, ipvs and userspace.',
+  ),
 
   family: flag('render', oneOf('FAMILY', ['both', 'IPv4', 'IPv6']), 'both', 'IPv4, IPv6 or both.', { only: 'render' }),
   'node-addresses': flag(

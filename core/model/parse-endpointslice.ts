@@ -112,7 +112,9 @@ function readEndpoint(entry: unknown, field: string, family: IPFamily, problems:
   }
   // As the API server does: translating to it would open this node's own loopback services to everyone.
   if (isLoopback(parsed.ip)) {
-    problems.push(`${field}.addresses[0]: ${parsed.ip} is a loopback address; the endpoint is ignored: name another address of its host`);
+    problems.push(
+      `${field}.addresses[0]: ${parsed.ip} is a loopback address; the endpoint is ignored: name another address of its host`,
+    );
     return undefined;
   }
   const conditions = readMap(entry.conditions, `${field}.conditions`, problems);
