@@ -68,6 +68,8 @@ interface Moved {
   readonly touched: Map<FrontendKey, ServicePort[]>;
   /** Addresses that used to accept node ports and do not any more. */
   readonly formerAddresses: Set<string>;
+  /** Where a backend answered that does not any more. */
+  readonly formerAnswerers: Set<string>;
 }
 
 /** More former service ports than this are not remembered while searches fail. */
@@ -84,7 +86,13 @@ export function createUDPFrontends(): UDPFrontends {
   let taken: Moved | undefined;
 
   function note(): Moved {
-    moved ??= { everything: false, untranslated: false, touched: new Map(), formerAddresses: new Set() };
+    moved ??= {
+      everything: false,
+      untranslated: false,
+      touched: new Map(),
+      formerAddresses: new Set(),
+      formerAnswerers: new Set(),
+    };
     return moved;
   }
 
@@ -162,7 +170,7 @@ export function createUDPFrontends(): UDPFrontends {
     if (added.length > 0) note().untranslated = true;
   }
 
-  function search({ everything, untranslated, touched, formerAddresses }: Moved): Search {
+  function search({ everything, untranslated, touched, formerAddresses, formerAnswerers }: Moved): Search {
     const portsOf = new Set<number>();
     for (const key of touched.keys()) portsOf.add(portOf(key));
     if (everything) for (const key of claims.keys()) portsOf.add(portOf(key));
@@ -173,8 +181,13 @@ export function createUDPFrontends(): UDPFrontends {
       made.set(port, known);
       return known;
     };
-    const led = (key: FrontendKey, answerer: string): boolean =>
-      (touched.get(key) ?? []).some((port) => answerers(port).has(answerer));
+    /** Whichever backend translated it: one that answers itself may have come, or gone, with the same change. */
+    const led = (key: FrontendKey, answerer: string): boolean => {
+      const former = touched.get(key) ?? [];
+      if (former.length === 0) return false;
+      if (answering?.has(answerer) || formerAnswerers.has(answerer)) return true;
+      return former.some((port) => endpointsOf(port).has(answerer));
+    };
 
     return {
       untranslated,
@@ -202,6 +215,7 @@ export function createUDPFrontends(): UDPFrontends {
     apply(change, answersAt) {
       const own = answersAt && new Set(answersAt.map(({ ip, port }) => ipPort(ip, port)));
       const isElsewhere = !sameKeys(own, answering);
+      if (isElsewhere && ports.size > 0) for (const key of answering ?? []) note().formerAnswerers.add(key);
       answering = own;
       for (const key of change.remove) replace(ports.get(key), undefined);
       for (const port of change.upsert) if (port.protocol === 'UDP') replace(ports.get(port.key), port);
@@ -228,6 +242,7 @@ export function createUDPFrontends(): UDPFrontends {
       now.untranslated ||= taken.untranslated;
       for (const [key, former] of taken.touched) now.touched.set(key, [...former, ...(now.touched.get(key) ?? [])]);
       for (const ip of taken.formerAddresses) now.formerAddresses.add(ip);
+      for (const key of taken.formerAnswerers) now.formerAnswerers.add(key);
       taken = undefined;
       let remembered = 0;
       for (const former of now.touched.values()) remembered += former.length + 1;

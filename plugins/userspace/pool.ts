@@ -155,7 +155,7 @@ export function createPool({ host, module, count, data, snapshot, onLost }: Pool
     if (lost !== undefined) {
       fault = `a thread that forwards connections cannot listen: ${lost[1].message}`;
       later(() => void tryAgain(member));
-    } else if (members.every(({ alive }) => alive)) fault = undefined;
+    } else if (members.every((one) => one.alive && lostBy(one).length === 0)) fault = undefined;
   }
 
   async function tryAgain(member: Member): Promise<void> {

@@ -22,6 +22,13 @@ export interface Chooser {
   readonly random: () => number;
 }
 
+/** Endpoints that one connection has tried in vain, by name: they refused, or were late. */
+export type Tried = Map<string, 'refused' | 'late'>;
+
+export function nameOf({ ip, port }: Target): string {
+  return `${ip} ${port}`;
+}
+
 /** Begins anywhere, so that threads, and nodes that start together, do not all begin with the same endpoint. */
 export function openRing(list: readonly Target[], random: () => number): Ring {
   return { list, at: Math.floor(random() * list.length), byHash: undefined };
@@ -34,21 +41,27 @@ export function ringFor(service: ForwardedService, rings: Rings, kind: FrontendK
   return isLocal ? rings.local : rings.cluster;
 }
 
-/** Undefined if the list is empty. */
+/**
+ * Undefined if the list is empty, or each has refused. Who was late is tried again when there is no other: the ring is
+ * everybody's, so that the next one in it may be who failed just now.
+ */
 export function chooseTarget(
   service: ForwardedService,
   ring: Ring,
   client: string,
   { affinity }: Chooser,
+  tried?: Tried,
 ): Target | undefined {
   if (ring.list.length === 0) return undefined;
-  if (service.affinitySeconds === 0) return next(ring);
+  if (service.affinitySeconds === 0) return next(ring, tried);
   let chosen: Target | undefined;
   const indexes = indexesByHash(ring, affinity);
   affinity.claim(service.key, client, service.affinitySeconds, (kept) => {
     const index = kept === 0 ? undefined : indexes.get(kept);
-    chosen = index === undefined ? next(ring) : ring.list[index]!;
-    return index === undefined ? affinity.hashEndpoint(chosen.ip, chosen.port) : kept;
+    const held = index === undefined ? undefined : ring.list[index]!;
+    chosen = held !== undefined && !tried?.has(nameOf(held)) ? held : next(ring, tried);
+    if (chosen === held) return kept;
+    return chosen === undefined ? 0 : affinity.hashEndpoint(chosen.ip, chosen.port);
   });
   return chosen;
 }
@@ -59,7 +72,19 @@ export function forgetTarget(service: ForwardedService, target: Target, client: 
   affinity.forget(service.key, client, affinity.hashEndpoint(target.ip, target.port));
 }
 
-function next(ring: Ring): Target {
+function next(ring: Ring, tried: Tried | undefined): Target | undefined {
+  if (tried === undefined) return step(ring);
+  let late: Target | undefined;
+  for (let steps = 0; steps < ring.list.length; steps++) {
+    const target = step(ring);
+    const how = tried.get(nameOf(target));
+    if (how === undefined) return target;
+    if (how === 'late') late ??= target;
+  }
+  return late;
+}
+
+function step(ring: Ring): Target {
   const target = ring.list[ring.at]!;
   ring.at = ring.at + 1 === ring.list.length ? 0 : ring.at + 1;
   return target;

@@ -8,6 +8,7 @@
  *   accepted ─▶ dialing (dial.ts) ─▶ open (relay.ts) ─▶ closed
  */
 import type { SocketAddress } from '../../../core/backend.ts';
+import type { Tried } from './choose.ts';
 import type { Route } from './forwarding.ts';
 import type { TCPHandle } from './handles.ts';
 import { leaveLane, type Waiting } from './lane.ts';
@@ -28,7 +29,8 @@ export interface Connection extends Served, Waiting {
   target: Target | undefined;
   isClosed: boolean;
   attempts: number;
-  refusals: number;
+  /** Undefined: the first one took it, or is being tried. */
+  tried: Tried | undefined;
   /** When the first dial began, in the clock's milliseconds. */
   readonly since: number;
   /** Rounds of the watch without a byte. */

@@ -3,7 +3,7 @@
  * one before. Nothing is read from the client meanwhile: its bytes wait in the kernel.
  */
 import type { SocketAddress } from '../../../core/backend.ts';
-import { chooseTarget, forgetTarget, ringFor } from './choose.ts';
+import { chooseTarget, forgetTarget, nameOf, ringFor } from './choose.ts';
 import { abort, type Connection, closeHalf, type Half, openHalf } from './connection.ts';
 import { countDial } from './counters.ts';
 import { countOutOfDescriptors, leadsHere } from './forwarding.ts';
@@ -23,17 +23,16 @@ export function dial(connection: Connection): void {
     abort(connection, 'no_endpoint');
     return;
   }
-  // When each has refused, none takes it.
-  if (connection.attempts === DIAL_TIMEOUTS_MS.length || connection.refusals >= ring.list.length) {
+  const client = state.service.affinitySeconds === 0 ? '' : clientOf(connection).ip;
+  const lane = tcp.dials[connection.attempts++];
+  const target = lane && chooseTarget(state.service, ring, client, forwarding.chooser, connection.tried);
+  if (lane === undefined || target === undefined) {
     abort(connection, 'dial');
     return;
   }
-  const client = state.service.affinitySeconds === 0 ? '' : clientOf(connection).ip;
-  const target = chooseTarget(state.service, ring, client, forwarding.chooser)!;
-  const lane = tcp.dials[connection.attempts++]!;
   if (leadsHere(forwarding, state, target)) {
-    connection.refusals++;
-    dial(connection);
+    connection.target = target;
+    dialNext(connection, true);
     return;
   }
   const handle = tcpSocket<Half>();
@@ -55,7 +54,8 @@ export function dial(connection: Connection): void {
 /** The endpoint did not take the connection within its time, or at all. */
 export function dialNext(connection: Connection, isRefusal: boolean): void {
   const { state, target, server, tcp } = connection;
-  if (isRefusal) connection.refusals++;
+  connection.tried ??= new Map();
+  if (target !== undefined) connection.tried.set(nameOf(target), isRefusal ? 'refused' : 'late');
   leaveLane(connection);
   leaveEndpoint(connection);
   if (server !== undefined) closeHalf(server);

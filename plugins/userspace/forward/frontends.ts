@@ -10,14 +10,19 @@ export interface Destination {
 export interface Frontends {
   update(update: FrontendsUpdate): void;
   find(protocol: ForwardedProtocol, original: SocketAddress): Destination | undefined;
+  /** Another number when a UDP client may mean another Service than before. */
+  generation(): number;
   /** Whether it is found by its address, not as a node port. */
   has(protocol: ForwardedProtocol, address: SocketAddress): boolean;
 }
 
 export function openFrontends(): Frontends {
   const known = new Map<string, Destination>();
+  let generation = 0;
   return {
+    generation: () => generation,
     update({ delete: gone = [], set = [] }) {
+      if ([...gone, ...set].some(({ protocol }) => protocol === 'UDP')) generation++;
       for (const address of gone) known.delete(nameOf(address));
       for (const { service, kind, ...address } of set) known.set(nameOf(address), { service, kind });
     },

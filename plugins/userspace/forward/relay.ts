@@ -15,8 +15,6 @@ import { enterLane } from './lane.ts';
 
 /** As much as a read of libuv takes at once. */
 const BUFFER_BYTES = 65_536;
-/** A socket that fills less than this gives its own buffer back. */
-const LITTLE_BYTES = 8_192;
 const MOST_SPARE_BUFFERS = 64;
 
 export interface Buffers {
@@ -89,7 +87,8 @@ function pass(from: Half, count: number): Buffer | undefined {
     from.ownBuffer = buffer;
     return buffer;
   }
-  if (count >= LITTLE_BYTES) return undefined;
+  // What was read did not fill it: nothing waits there, and an idle connection is to hold nothing.
+  if (count === BUFFER_BYTES) return undefined;
   from.ownBuffer = undefined;
   giveSpare(buffers, own);
   return buffers.shared;

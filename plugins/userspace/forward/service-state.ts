@@ -9,7 +9,7 @@
  * sending is better served by another.
  */
 import type { Clock } from '../../../core/backend.ts';
-import { openRing, type Rings } from './choose.ts';
+import { nameOf, openRing, type Rings } from './choose.ts';
 import type { Counters } from './counters.ts';
 import type { Failure, ForwardedService, Target } from './messages.ts';
 import { openSources, type Sources } from './sources.ts';
@@ -142,8 +142,4 @@ function drain(endpoint: OpenEndpoint, { clock, graceMilliseconds }: Draining): 
 function stopDraining(endpoint: OpenEndpoint): void {
   endpoint.cancelDrain?.();
   endpoint.cancelDrain = undefined;
-}
-
-function nameOf({ ip, port }: Target): string {
-  return `${ip} ${port}`;
 }

@@ -90,7 +90,7 @@ function openConnection(
     target: undefined,
     isClosed: false,
     attempts: 0,
-    refusals: 0,
+    tried: undefined,
     since: tcp.forwarding.clock.now(),
     quietRounds: 0,
     end,
@@ -102,8 +102,11 @@ function openConnection(
   return connection;
 }
 
+/** An endpoint that goes while it is dialed has nothing to be drained: the client is offered the next one. */
 function end(this: Connection, reason: Failure): void {
-  abort(this, reason);
+  const isDialing = this.lane !== undefined && this.tcp.dials.includes(this.lane);
+  if (reason === 'drained' && isDialing && !this.state.isGone) dialNext(this, false);
+  else abort(this, reason);
 }
 
 function onDialTimeout(waiting: Waiting): void {

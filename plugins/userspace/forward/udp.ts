@@ -8,20 +8,23 @@
  * A session ends when nothing came for a while (sooner if the endpoint never answered), when the endpoint is gone or
  * answers with an ICMP error, with its listener, or when there are too many: then the one that was quiet longest goes.
  *
- * The kernel gives two destinations that one client port talks to two source ports here, so that the original destination
- * of a session is always one.
+ * The kernel gives two destinations that one client port talks to at a time two source ports here. But it forgets a client
+ * that is quiet before a session does, and the client's port may come back for another Service, as may a Service's
+ * address: then the session is another's (isMeant).
  */
-import type { IPFamily } from '../../../core/backend.ts';
+import type { ArrivingFlow, SocketAddress } from '../../../core/backend.ts';
 import { chooseTarget, forgetTarget, ringFor } from './choose.ts';
 import { countDial } from './counters.ts';
 import { countOutOfDescriptors, destinationOf, type Forwarding, leadsHere, routeOf } from './forwarding.ts';
 import { SendRequest, type UDPHandle, udpSocket } from './handles.ts';
 import { closeLane, enterLane, type Lane, leaveLane, NOT_WAITING, openLane, type Waiting } from './lane.ts';
-import type { Failure, ListenSpec, Target } from './messages.ts';
+import type { Failure, FrontendKind, ListenSpec, Target } from './messages.ts';
 import { joinEndpoint, leaveEndpoint, NOT_SERVED, type Served, type ServiceState } from './service-state.ts';
 
 /** Datagrams that wait for room in a socket; more are lost, as they would be in the kernel. */
 const MOST_WAITING = 64;
+/** A client that was quiet for so long may have been forgotten by conntrack (nf_conntrack_udp_timeout, 30 s as a rule). */
+const FORGOTTEN_MS = 5_000;
 /** A datagram that meets the ICMP error of an earlier one is sent once more, to whichever endpoint comes next. */
 const MOST_TRIES = 2;
 
@@ -48,9 +51,16 @@ interface Session extends Served, Waiting {
   readonly clientIP: string;
   readonly clientPort: number;
   readonly state: ServiceState;
+  readonly kind: FrontendKind;
+  /** Where the client's first datagram was going, if that was asked of the kernel. */
+  readonly original: SocketAddress | undefined;
   readonly target: Target;
   readonly handle: UDPHandle<Session>;
   readonly since: number;
+  /** When the client's last datagram came, in the clock's milliseconds. */
+  heardAt: number;
+  /** Of the frontends, when its destination was last looked up. */
+  generation: number;
   isReplied: boolean;
   isClosed: boolean;
 }
@@ -103,7 +113,12 @@ function onClientDatagram(
   const { udp, sessions } = entrance;
   const name = `${from.address} ${from.port}`;
   for (let tries = 0; tries < MOST_TRIES; tries++) {
-    const session = sessions.get(name) ?? openSession(entrance, name, from);
+    let session = sessions.get(name);
+    if (session !== undefined && !isMeant(session)) {
+      close(session);
+      session = undefined;
+    }
+    session ??= openSession(entrance, name, from);
     if (session === undefined) return;
     enterLane(session.isReplied ? udp.replied : udp.unreplied, session);
     session.state.counters.bytesIn += bytes.length;
@@ -158,9 +173,12 @@ function openSession(
   const { udp, spec } = entrance;
   const { forwarding } = udp;
   const { totals, occupancy, serviceState, chooser, facts, clock } = forwarding;
-  const family: IPFamily = spec.ip.includes(':') ? 'IPv6' : 'IPv4';
-  const flow = { family, ip: spec.ip, port: entrance.port, clientIP, clientPort };
-  const destination = destinationOf(forwarding, spec, () => facts.originalUDPDestination(flow));
+  const flow = flowOf(entrance, clientIP, clientPort);
+  let original: SocketAddress | undefined;
+  const destination = destinationOf(forwarding, spec, () => {
+    original = facts.originalUDPDestination(flow);
+    return original;
+  });
   const state = destination === undefined ? undefined : serviceState(destination.service);
   if (destination === undefined || state === undefined) {
     totals.strays++;
@@ -201,9 +219,13 @@ function openSession(
     clientIP,
     clientPort,
     state,
+    kind: destination.kind,
+    original,
     target,
     handle,
     since: clock.now(),
+    heardAt: clock.now(),
+    generation: forwarding.frontends.generation(),
     isReplied: false,
     isClosed: false,
     end,
@@ -218,6 +240,33 @@ function openSession(
   joinEndpoint(state, target, session);
   entrance.sessions.set(name, session);
   return session;
+}
+
+function flowOf({ spec: { ip }, port }: UDPEntrance, clientIP: string, clientPort: number): ArrivingFlow {
+  return { family: ip.includes(':') ? 'IPv6' : 'IPv4', ip, port, clientIP, clientPort };
+}
+
+/** Whether the client still talks to the Service that it began with. */
+function isMeant(session: Session): boolean {
+  const { entrance, original, state, kind, clientIP, clientPort } = session;
+  if (original === undefined) return true;
+  const { frontends, facts, clock } = entrance.udp.forwarding;
+  const now = clock.now();
+  const wasQuiet = now - session.heardAt > FORGOTTEN_MS;
+  session.heardAt = now;
+  if (!wasQuiet && session.generation === frontends.generation()) return true;
+  session.generation = frontends.generation();
+  let present: SocketAddress | undefined = original;
+  if (wasQuiet) {
+    try {
+      present = facts.originalUDPDestination(flowOf(entrance, clientIP, clientPort)) ?? original;
+    } catch {
+      // Who opens the next session is told why.
+    }
+  }
+  if (present.ip !== original.ip || present.port !== original.port) return false;
+  const destination = frontends.find('UDP', original);
+  return destination?.service === state.service.key && destination.kind === kind;
 }
 
 /** The endpoint does not listen, or cannot be reached. */

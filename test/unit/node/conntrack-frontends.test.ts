@@ -268,6 +268,7 @@ test('a change costs what it holds, whatever else there is', () => {
 
 const PROXY = '192.168.50.10:40001';
 const [PROXY_IP, PROXY_PORT] = ['192.168.50.10', 40_001] as const;
+const other = dns([B], { key: 'kube-system/other/UDP', name: 'other', clusterIP: '10.96.0.99' });
 const ANSWERS = [{ ip: PROXY_IP, port: PROXY_PORT }];
 
 function proxied(...changes: readonly Change[]): UDPFrontends {
@@ -297,6 +298,22 @@ test('flows that it answered for a Service which is gone are stale', () => {
   const search = proxied(full([port]), partial([], [port.key])).take()!;
   assert.ok(stale(search, VIP, PROXY));
   assert.not(stale(search, ELSEWHERE, PROXY));
+});
+
+test('a Service that is gone with the change of the backend leaves no flow, whoever translated it', () => {
+  for (const [before, now] of [
+    [undefined, ANSWERS],
+    [ANSWERS, undefined],
+    [ANSWERS, [{ ip: PROXY_IP, port: PROXY_PORT + 1 }]],
+  ] as const) {
+    const frontends = createUDPFrontends();
+    frontends.apply(full([dns([A]), other]), before);
+    frontends.take();
+    frontends.apply(full([other]), now);
+    const search = frontends.take()!;
+    assert.ok(stale(search, VIP, before === undefined ? A : PROXY));
+    assert.not(stale(search, VIP, B), 'what never led there');
+  }
 });
 
 test('once it answers elsewhere, what leads to where it did is stale', () => {

@@ -175,7 +175,7 @@ test('slow readers at the same time get each its own bytes', async () => {
   );
 });
 
-test('a client whose connection was ended while it waited for an endpoint is not served any more', async () => {
+test('a client is offered the next endpoint when the one that it waits for goes, and reset when the Service does', async () => {
   const [silent, server] = [after(await stalled()), after(await named('alive'))];
   const clock = fakeClock();
   const made = world({ graceSeconds: 0 }, { clock });
@@ -183,10 +183,24 @@ test('a client whose connection was ended while it waited for an endpoint is not
   const client = connect(port);
   await until('it dials', () => made.engine.statistics().openConnections === 1);
   made.engine.update({ upsert: [service({ cluster: [server] })] });
-  await until('it is reset', () => client.outcome() === 'ECONNRESET');
+  await until('it is served', () => client.received() === 'alive');
   await clock.advance(4_000);
-  assert.is(await ask(port), 'alive');
   assert.is(server.sockets.length, 1);
+  made.engine.update({ upsert: [service({ cluster: [silent] })] });
+  const other = connect(port);
+  await until('it dials', () => made.engine.statistics().openConnections === 1);
+  made.engine.update({ remove: [service().key] });
+  await until('it is reset', () => other.outcome() === 'ECONNRESET');
+});
+
+test('of many clients at a time none meets the endpoint twice that has refused it', async () => {
+  const server = after(await named('alive'));
+  const dead = await Promise.all([closedPort(), closedPort(), closedPort()]);
+  for (const affinitySeconds of [0, 60]) {
+    const port = serve(world(), { cluster: [server, ...dead], affinitySeconds });
+    const answers = await Promise.all(Array.from({ length: 60 }, () => ask(port)));
+    assert.equal([...new Set(answers)], ['alive']);
+  }
 });
 
 test('an endpoint that refuses is passed over, and the client sees nothing of it', async () => {

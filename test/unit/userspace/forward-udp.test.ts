@@ -210,6 +210,43 @@ test('the original destination is asked once for each session', async () => {
   assert.equal(asked, [{ family: 'IPv4', ip: '127.0.0.1', port, clientIP: '127.0.0.1', clientPort: client.port }]);
 });
 
+test("a client that comes back for another Service, and one whose address is another Service's, are served by that one", async () => {
+  const [one, two] = [await socket((text) => `one ${text}`), await socket((text) => `two ${text}`)];
+  const address = { protocol: 'UDP', family: 'IPv4', port: 53, kind: 'clusterIP' } as const;
+  const [first, second] = [
+    { ...address, ip: '10.96.0.1', service: 'IPv4 one' },
+    { ...address, ip: '10.96.0.2', service: 'IPv4 two' },
+  ];
+  let going = first.ip;
+  let asked = 0;
+  const originalUDPDestination = () => {
+    asked++;
+    return { ip: going, port: 53 };
+  };
+  const clock = fakeClock();
+  const made = world({}, { clock, sockets: { ...noSocketFacts, originalUDPDestination } });
+  cleanups.push(() => made.engine.close(0));
+  made.engine.update({
+    upsert: [dns({ key: 'IPv4 one', cluster: [at(one)] }), dns({ key: 'IPv4 two', cluster: [at(two)] })],
+    frontends: { set: [first, second] },
+    listen: { open: [{ ...DNS, serves: undefined }] },
+  });
+  const client = await socket();
+  const port = made.port('dns');
+  assert.is(await ask(client, 'a', port), 'one a');
+  await clock.advance(4_000);
+  going = second.ip;
+  assert.is(await ask(client, 'b', port), 'one b', 'the kernel has not forgotten a client by then');
+  await clock.advance(6_000);
+  assert.is(await ask(client, 'c', port), 'two c');
+  assert.is(asked, 3);
+  made.engine.update({ frontends: { set: [{ ...second, service: 'IPv4 one' }] } });
+  assert.is(await ask(client, 'd', port), 'one d');
+  made.engine.update({ frontends: { set: [{ ...address, ip: '10.96.0.3', service: 'IPv4 two' }] } });
+  assert.is(await ask(client, 'e', port), 'one e');
+  assert.equal([asked, made.engine.statistics().sessions], [4, 1], 'asked for each session, and after a silence');
+});
+
 test('of service ports that went before anybody asked, the last thousands are remembered', async () => {
   const ports = Array.from({ length: 4_100 }, (_, index) => index + 1);
   let asked = 0;
