@@ -26,6 +26,7 @@ import { complaintsOf, createPlanner, type Planner } from './plan.ts';
 import { createPool, type Pool } from './pool.ts';
 import type { WayIn } from './probe.ts';
 import { createRedirect, type Redirect } from './redirect.ts';
+import type { Statistics } from './statistics.ts';
 import type { ThreadData } from './thread-messages.ts';
 
 /** Closing may take five seconds in all. */
@@ -44,12 +45,14 @@ export interface BackendSettings extends WayIn {
   /** The module that threads run. */
   readonly module: URL;
   readonly affinity: ThreadData['affinity'];
+  /** Outlives this backend. */
+  readonly statistics: Statistics;
   readonly freePort: (ip: string) => Promise<number>;
 }
 
 export function createBackend(
   host: Host,
-  { families, way, owned, options, module, affinity, freePort }: BackendSettings,
+  { families, way, owned, options, module, affinity, statistics, freePort }: BackendSettings,
 ): Backend & SelfChecking & HealthReporting & Partial<UsesConntrack> {
   const keepers = way === 'redirect' ? createKeepers(host, owned) : undefined;
   const shared = options.threads > 1;
@@ -65,6 +68,7 @@ export function createBackend(
       module,
       count: options.threads,
       data: { limits: options.limits, affinity },
+      statistics,
       snapshot,
       onLost: (reason) => host.requestFullSync(reason),
     });

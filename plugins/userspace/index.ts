@@ -7,9 +7,13 @@ import { freePort } from './free-port.ts';
 import { parseOptions } from './options.ts';
 import { probe } from './probe.ts';
 import { render } from './render.ts';
+import { createStatistics } from './statistics.ts';
 
 /** Clients that session affinity remembers at a time. */
 const CLIENTS = 65_536;
+
+/** Counters never fall while the process runs, whichever backends come and go. */
+const statistics = createStatistics();
 
 const plugin: BackendPlugin = {
   name: 'userspace',
@@ -25,6 +29,7 @@ const plugin: BackendPlugin = {
       options,
       module: new URL('./worker.ts', import.meta.url),
       affinity: createAffinityMemory(CLIENTS, [seed(), seed()]),
+      statistics,
       freePort,
     });
   },

@@ -8,7 +8,7 @@
 import type { Host, Thread } from '../../core/backend.ts';
 import type { EngineEvent, EngineUpdate, ListenSpec, ListenUpdate, ServiceStatistics } from './forward/messages.ts';
 import { connectionsIn, createOccupancyMemory, vacate } from './forward/occupancy.ts';
-import { createStatistics } from './statistics.ts';
+import type { Statistics } from './statistics.ts';
 import type { FromThread, ThreadData, ToThread } from './thread-messages.ts';
 import { createTurns } from './turns.ts';
 
@@ -38,6 +38,8 @@ export interface PoolOptions {
   readonly module: URL;
   readonly count: number;
   readonly data: Omit<ThreadData, 'occupancy' | 'thread'>;
+  /** Of all pools of this process, one after the other. */
+  readonly statistics: Statistics;
   /** Everything that a thread must know which has just begun, but for listeners. */
   readonly snapshot: () => Omit<EngineUpdate, 'listen'>;
   /** A thread that was started again cannot listen where it is to; it goes on trying. */
@@ -59,7 +61,7 @@ interface Member {
   alive: boolean;
 }
 
-export function createPool({ host, module, count, data, snapshot, onLost }: PoolOptions): Pool {
+export function createPool({ host, module, count, data, statistics, snapshot, onLost }: PoolOptions): Pool {
   let closed = false;
   let lastId = 0;
   let fault: string | undefined;
@@ -72,7 +74,6 @@ export function createPool({ host, module, count, data, snapshot, onLost }: Pool
   /** So that what a thread could not have is told to who asked for it. */
   const listenInTurn = createTurns();
   const occupancy = createOccupancyMemory(count);
-  const statistics = createStatistics();
 
   function start(index: number): Member {
     const member: Member = {
@@ -233,9 +234,12 @@ export function createPool({ host, module, count, data, snapshot, onLost }: Pool
       const late = new Promise<void>((resolve) => {
         cancelWait = host.clock.after(RESET_MS, resolve);
       });
-      await Promise.race([Promise.all(members.map((member) => ask(member, (id) => ({ type: 'close', id })))), late]);
+      const everyone = (type: 'close' | 'statistics') =>
+        Promise.all(members.map((member) => ask(member, (id) => ({ type, id }))));
+      await Promise.race([everyone('close').then(() => everyone('statistics')), late]);
       cancelWait();
       await Promise.all(members.map(({ thread }) => thread.end()));
+      statistics.rest();
     },
   };
 }

@@ -14,6 +14,8 @@ export interface Statistics {
   learn(served: readonly string[], gone: readonly string[]): void;
   /** `thread` stands for one from its beginning to its end. */
   answered(thread: object, answer: Pick<EngineStatistics, 'services' | 'ended'>): void;
+  /** Nothing is served any more, until something is again. */
+  rest(): void;
   /** Its counters stay as it told them last; what was open there is not any more. */
   ended(thread: object): void;
   /** By key of those that are served, or drained, and have met a connection. */
@@ -71,6 +73,11 @@ export function createStatistics(mostGone = MOST_GONE): Statistics {
       for (const [key, now] of services) add(key, now, ended.has(key) ? undefined : before?.get(key));
       last.set(thread, services);
       forget();
+    },
+
+    rest() {
+      served.clear();
+      for (const key of [...totals.keys()]) move(key, totals, past);
     },
 
     ended: (thread) => void last.delete(thread),

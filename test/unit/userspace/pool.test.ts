@@ -5,6 +5,7 @@ import { openCounters, statisticsOf } from '../../../plugins/userspace/forward/c
 import type { ListenSpec } from '../../../plugins/userspace/forward/messages.ts';
 import { openOccupancy } from '../../../plugins/userspace/forward/occupancy.ts';
 import { createPool, type Pool } from '../../../plugins/userspace/pool.ts';
+import { createStatistics } from '../../../plugins/userspace/statistics.ts';
 import { type FakeClock, fakeClock, settle } from '../sync/fake-clock.ts';
 import { type FakeLog, fakeLog } from '../sync/fake-log.ts';
 import { LIMITS, service } from './forward-world.ts';
@@ -31,6 +32,7 @@ function open(count = 2, threads = fakeThreads()): Stand {
   const log = fakeLog();
   const lost: string[] = [];
   const pool = createPool({
+    statistics: createStatistics(),
     host: { thread: threads.start, clock, log },
     module: new URL('file:///worker.js'),
     count,

@@ -21,6 +21,7 @@ import type {
 } from '../../../plugins/userspace/forward/messages.ts';
 import { openOccupancy } from '../../../plugins/userspace/forward/occupancy.ts';
 import { parseOptions } from '../../../plugins/userspace/options.ts';
+import { createStatistics } from '../../../plugins/userspace/statistics.ts';
 import type { FromThread, ThreadData, ToThread } from '../../../plugins/userspace/thread-messages.ts';
 import { fakeHost } from '../nftables/stage.ts';
 import { type FakeClock, fakeClock } from '../sync/fake-clock.ts';
@@ -237,6 +238,7 @@ export function stage(settings: Partial<BackendSettings> = {}, state = createFak
     options: parseOptions({ threads: 2 }),
     module: new URL('file:///worker.js'),
     affinity: undefined,
+    statistics: createStatistics(),
     freePort: async () => nextPort++,
     ...settings,
   });

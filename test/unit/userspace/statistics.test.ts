@@ -52,6 +52,18 @@ test('threads are added up, each by what it has counted since it answered last',
   assert.equal(shown(statistics), ['web 6, 2 open', 'dns 7, 1 open']);
 });
 
+test('what begins anew goes on counting where the one before it ended, and shows what it serves', () => {
+  const statistics = serving('web', 'dns');
+  const [before, after] = [{}, {}];
+  statistics.answered(before, answer({ web: 3, dns: 1 }));
+  statistics.rest();
+  statistics.ended(before);
+  assert.equal(shown(statistics), []);
+  statistics.learn(['web'], []);
+  statistics.answered(after, answer({ web: 2 }));
+  assert.equal(shown(statistics), ['web 5, 1 open']);
+});
+
 test('everything that is counted is added up, latencies and reasons included', () => {
   const statistics = serving('web');
   const counters = openCounters();
