@@ -121,7 +121,8 @@ export interface Leftovers {
   /**
    * Removes what the other backends left; to be called once the one that took over has programmed everything, so that
    * no connection falls between. Two sets of rules would both see each packet. Faults are logged. Resolves to whether
-   * something of the name of the one in force was cleaned up, which may have taken what that one needs.
+   * the one in force is to look at everything again: something of its name was cleaned up, which may have taken what it
+   * needs, or connections pass through it.
    */
   cleanUp(): Promise<boolean>;
 }
@@ -226,7 +227,8 @@ export function createLeftovers(log: Log, signal: AbortSignal, settings: () => S
         if (replaced) log.info('Cleaned up after other backends', values);
         else log.verbose(2, 'Cleaned up after other backends', values);
       }
-      return mayLack;
+      // Until now the old rules may have taken UDP clients past a backend that they are to pass through.
+      return mayLack || (replaced && removed.length > 0 && inForce.plugin.endsWithProcess === true);
     },
   };
 }

@@ -149,8 +149,8 @@ async function serve({ settings, line, log }: Run, choose: typeof chooseBackend,
       onLateEnd: leftovers.cameBack,
       async onReady() {
         live.proven();
-        const mayLack = await leftovers.cleanUp();
-        if (mayLack) proxy?.requestFullSync('the backend of this name before it was cleaned up');
+        const isToLook = await leftovers.cleanUp();
+        if (isToLook) proxy?.requestFullSync('what another backend left was cleaned up');
       },
       onHopeless: (backend, family, reason) =>
         void live.withdraw(`backend ${backend} cannot program ${family} on this node: ${reason}`),

@@ -13,6 +13,18 @@ export async function removeTable(
   // Only its owner can delete a table, and one that nobody owns now can be taken over.
   const claim: readonly NftOperation[] = ours.owned ? [{ do: 'add table', owned: true }] : [];
   if (claim.length > 0) await nftables.commit({ family, table, operations: claim });
+  // First what the kernel calls: while a table goes as a whole its verdict maps are empty for a moment, and packets of new
+  // connections that are still in its chains meet what comes after them.
+  const chains = (await nftables.read(family, table))?.chains ?? [];
+  const unhook = chains.flatMap(({ name, hook }): readonly NftOperation[] =>
+    hook === undefined
+      ? []
+      : [
+          { do: 'flush chain', chain: name },
+          { do: 'delete chain', chain: name },
+        ],
+  );
+  if (unhook.length > 0) await nftables.commit({ family, table, operations: unhook });
   await nftables.commit({ family, table, operations: [{ do: 'delete table' }] });
   log.info('Removed a table', { table: `${family} ${table}` });
 }

@@ -112,7 +112,7 @@ test('what another file of the same name left is removed, and the one in force m
   const daemon = run();
   await daemon.says(/Ready backend="same"/);
   write(plugin('second', 'same'), 'table: two');
-  await daemon.says(/Another backend takes over[\s\S]*reason="the backend of this name before it was cleaned up"/);
+  await daemon.says(/Another backend takes over[\s\S]*reason="what another backend left was cleaned up"/);
   await daemon.says(/A full sync was asked for[\s\S]*Synced/);
   await stop(daemon);
   assert.equal(did(), ['first: sync full', 'second: sync full', 'first: cleanup one', 'second: sync full']);
