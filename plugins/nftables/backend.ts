@@ -20,7 +20,7 @@ import type {
 import { setKernelParameters } from '../shared/kernel-parameters.ts';
 import { beginRemoval } from '../shared/removal.ts';
 import { createKeepers, type Sent, type TableKeeper } from '../shared/table/keeper.ts';
-import { removeTable } from '../shared/table/remove.ts';
+import { deleteTable, removeTable } from '../shared/table/remove.ts';
 import { type SetName, TABLE, UPSTREAM_TABLE } from './layout.ts';
 import { createPlanner, type Planner } from './plan.ts';
 import { planSteps } from './plan-steps.ts';
@@ -108,7 +108,7 @@ async function deleteUpstream(host: Host, family: 'ip' | 'ip6'): Promise<void> {
   const nftables = host.netlink.nftables();
   const tables = await nftables.tables(family);
   if (!tables.some(({ name }) => name === UPSTREAM_TABLE)) return;
-  await nftables.commit({ family, table: UPSTREAM_TABLE, operations: [{ do: 'delete table' }] });
+  await deleteTable(nftables, family, UPSTREAM_TABLE);
   host.log.info('Removed the table of an upstream kube-proxy', { table: `${family} ${UPSTREAM_TABLE}` });
 }
 

@@ -1,5 +1,5 @@
 /** Deletes a table of ours, whoever owns it now. */
-import type { Host, NftFamily, NftOperation } from '../../../core/backend.ts';
+import type { Host, Nftables, NftFamily, NftOperation } from '../../../core/backend.ts';
 
 /** Does nothing if there is none. */
 export async function removeTable(
@@ -13,8 +13,15 @@ export async function removeTable(
   // Only its owner can delete a table, and one that nobody owns now can be taken over.
   const claim: readonly NftOperation[] = ours.owned ? [{ do: 'add table', owned: true }] : [];
   if (claim.length > 0) await nftables.commit({ family, table, operations: claim });
-  // First what the kernel calls: while a table goes as a whole its verdict maps are empty for a moment, and packets of new
-  // connections that are still in its chains meet what comes after them.
+  await deleteTable(nftables, family, table);
+  log.info('Removed a table', { table: `${family} ${table}` });
+}
+
+/**
+ * What the kernel calls goes first: while a table goes as a whole its verdict maps are empty for a moment, and packets of
+ * new connections that are still in its chains would meet what comes after them.
+ */
+export async function deleteTable(nftables: Nftables, family: NftFamily, table: string): Promise<void> {
   const chains = (await nftables.read(family, table))?.chains ?? [];
   const unhook = chains.flatMap(({ name, hook }): readonly NftOperation[] =>
     hook === undefined
@@ -26,5 +33,4 @@ export async function removeTable(
   );
   if (unhook.length > 0) await nftables.commit({ family, table, operations: unhook });
   await nftables.commit({ family, table, operations: [{ do: 'delete table' }] });
-  log.info('Removed a table', { table: `${family} ${table}` });
 }
